@@ -1,0 +1,29 @@
+"""One cloud provider: inline, or as a deployment that can be the only pod group with a way out of the cluster."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from serve_app import assembly
+from serve_app.contracts.upstream import UpstreamCall
+from serve_app.settings.load import LoadedSettings
+
+
+class CloudProxy:
+    """Implements the Upstream port. The provider's secret is read here and nowhere else."""
+
+    def __init__(self, loaded: LoadedSettings, provider_id: str) -> None:
+        self._upstream = assembly.provider(loaded, provider_id)
+
+    async def complete(self, call: UpstreamCall) -> bytes:
+        return await self._upstream.complete(call)
+
+    async def stream(self, call: UpstreamCall) -> AsyncGenerator[Sequence[bytes], None]:
+        async with aclosing(self._upstream.stream(call)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def embed(self, call: UpstreamCall) -> bytes:
+        return await self._upstream.embed(call)
+
+    async def probe(self) -> None:
+        await self._upstream.probe()

@@ -1,0 +1,73 @@
+"""The ingress: every request enters here, and its tokens leave here."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+from starlette.applications import Starlette
+
+from deployments.cloud_proxy import CloudProxy
+from deployments.handles import HandleClassifier, HandleLedger, HandleUpstream
+from serve_app import assembly
+from serve_app.classification.guarded import TimeLimitedClassifier
+from serve_app.contracts.assessment import Classifier
+from serve_app.contracts.upstream import Upstream
+from serve_app.http_api.app import create_app
+from serve_app.settings.load import LoadedSettings
+from serve_app.telemetry.metrics import Metrics
+
+
+class Router:
+    """Puts the gateway together from handles and, where the settings say `inline`, from objects of its own process."""
+
+    def __init__(
+        self,
+        loaded: LoadedSettings,
+        models: Mapping[str, DeploymentHandle[Any]],
+        proxies: Mapping[str, DeploymentHandle[Any]],
+        classifier: DeploymentHandle[Any] | None,
+        ledger: DeploymentHandle[Any] | None,
+    ) -> None:
+        """`models` by upstream id, `proxies` by provider id; None and absent providers run in this process."""
+        self._loaded = loaded
+        self._metrics = Metrics()
+        self._classifier: Classifier = (
+            assembly.classifier(loaded, self._metrics) if classifier is None else HandleClassifier(classifier)
+        )
+        self._gateway, self._background = assembly.gateway(
+            loaded,
+            self._upstreams(models, proxies),
+            self._classifier,
+            assembly.memory_ledger(loaded) if ledger is None else HandleLedger(ledger),
+            metrics=self._metrics,
+        )
+
+    def __serve_build_asgi_app__(self) -> Starlette:
+        """The hook that `serve.ingress()` calls on a replica."""
+        return create_app(self._gateway, self._lifespan)
+
+    def _upstreams(
+        self, models: Mapping[str, DeploymentHandle[Any]], proxies: Mapping[str, DeploymentHandle[Any]]
+    ) -> dict[str, Upstream]:
+        inline = {
+            provider_id: CloudProxy(self._loaded, provider_id)
+            for provider_id in {u.provider for u in self._loaded.active_upstreams.values() if u.provider}
+            if provider_id not in proxies
+        }
+        upstreams: dict[str, Upstream] = {}
+        for upstream_id, settings in self._loaded.active_upstreams.items():
+            if settings.provider is None:
+                upstreams[upstream_id] = HandleUpstream(models[upstream_id], upstream_id)
+            elif settings.provider in inline:
+                upstreams[upstream_id] = inline[settings.provider]
+            else:
+                upstreams[upstream_id] = HandleUpstream(proxies[settings.provider], upstream_id)
+        return upstreams
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        async with self._background():
+            yield
+        if isinstance(self._classifier, TimeLimitedClassifier):
+            await self._classifier.aclose()

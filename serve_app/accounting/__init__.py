@@ -1,0 +1,1 @@
+"""What was attempted, what it cost, and which answers may be replayed."""

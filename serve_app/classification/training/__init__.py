@@ -1,0 +1,1 @@
+"""Training, evaluation and calibration: out of the request path, and never imported by it."""

@@ -1,0 +1,36 @@
+"""One call of one upstream for one request: the ledger's row. No text in it."""
+
+from dataclasses import dataclass
+
+from serve_app.contracts.vocabulary import DataClass, Outcome, Place, Reason, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the upstream counted them, or as estimated where it did not (`is_estimated`)."""
+
+    num_input_tokens: int
+    num_output_tokens: int
+    is_estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """`number` starts at 1. `ttft_s` is None where no content token came; `error_code` where nothing failed."""
+
+    request_id: str
+    number: int
+    tenant_id: str
+    tier: Tier
+    upstream_id: str
+    model: str
+    place: Place
+    reason: Reason
+    data_class: DataClass
+    usage: Usage
+    cost_usd: float
+    outcome: Outcome
+    error_code: str | None
+    started_at_unix_s: float
+    elapsed_s: float
+    ttft_s: float | None

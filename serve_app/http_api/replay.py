@@ -1,0 +1,36 @@
+"""Idempotency-Key: the same key and body get the same answer; the same key with another body is a conflict."""
+
+import hashlib
+
+from serve_app.contracts.ledger import Ledger, StoredAnswer
+from serve_app.errors import IdempotencyInProgress
+
+
+class ReplayGuard:
+    """One request's claim on its key. `answer` holds a finished answer to replay, or None when this request owns it."""
+
+    def __init__(self, ledger: Ledger, tenant_id: str, key: str | None) -> None:
+        self._ledger, self._tenant_id, self._key = ledger, tenant_id, key
+        self._is_owner = False
+
+    async def claim(self, route: str, raw: bytes) -> StoredAnswer | None:
+        """Raises IdempotencyConflict, or IdempotencyInProgress while the first request still runs."""
+        if self._key is None:
+            return None
+        digest = hashlib.sha256(route.encode() + b"\0" + raw).digest()
+        claim = await self._ledger.claim(self._tenant_id, self._key, digest)
+        self._is_owner = claim.is_owner
+        if not claim.is_owner and claim.answer is None:
+            raise IdempotencyInProgress
+        return claim.answer
+
+    @property
+    def is_owner(self) -> bool:
+        return self._is_owner
+
+    async def settle(self, answer: StoredAnswer | None) -> None:
+        """Keeps the owner's answer, or gives the claim back with None. Only the first call counts."""
+        if not self._is_owner or self._key is None:
+            return
+        self._is_owner = False
+        await self._ledger.keep_answer(self._tenant_id, self._key, answer)

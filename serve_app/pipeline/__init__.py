@@ -1,0 +1,1 @@
+"""A request's life: classify, decide, dispatch, account. Talks to ports only."""

@@ -1,0 +1,1 @@
+"""Which upstream serves a request: filter, score, pick. Pure functions of values."""

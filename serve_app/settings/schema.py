@@ -1,0 +1,216 @@
+"""The shape of a gateway's configuration file. configs/gateway.yaml explains every key with its unit and default."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, model_validator
+
+from serve_app.contracts.vocabulary import LOCAL, Capability, DataClass, Domain, Place, Tier
+from serve_app.strict import StrictModel
+
+Placement = Literal["deployment", "inline"]
+Seconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _tier_by_name(value: object) -> object:
+    if isinstance(value, str) and value in Tier.__members__:
+        return Tier[value]
+    raise ValueError(f"name one of {', '.join(Tier.__members__)}")
+
+
+TierName = Annotated[Tier, BeforeValidator(_tier_by_name), PlainSerializer(lambda tier: tier.name)]
+Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+
+
+class SecretRef(StrictModel):
+    """Where a secret is: an environment variable, or a file beside the configuration. The first one found holds."""
+
+    env: str | None = None
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def _names_a_source(self) -> Self:
+        if self.env is None and self.file is None:
+            raise ValueError("name an environment variable (env) or a file (file)")
+        return self
+
+
+class Scaling(StrictModel):
+    """How many replicas, and how much each may hold: together a stated, finite capacity."""
+
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    max_replicas: Count = 1
+    max_ongoing_requests: Count = 64
+    max_queued_requests: Count = 64
+    num_cpus: Annotated[float, Field(ge=0)] = 0.1
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError("min_replicas is larger than max_replicas")
+        return self
+
+
+class RouterSettings(StrictModel):
+    scaling: Scaling = Scaling()
+    probe_interval_s: Seconds = 5.0
+
+
+class LimitsSettings(StrictModel):
+    max_body_bytes: Count = 10_000_000
+    max_json_depth: Count = 64
+    max_precommit_bytes: Count = 262_144
+    max_event_bytes: Count = 1_048_576
+    retry_after_s: Seconds = 5.0
+
+
+class ClassifierSettings(StrictModel):
+    placement: Placement = "inline"
+    artefact: Path | None = None
+    time_limit_s: Seconds = 0.025
+    scaling: Scaling = Scaling()
+
+
+class LedgerSettings(StrictModel):
+    placement: Placement = "deployment"
+    max_attempts: Count = 100_000
+    max_queued_attempts: Count = 10_000
+    max_idempotency_keys: Count = 10_000
+    max_kept_answer_bytes: Count = 1_048_576
+    idempotency_ttl_s: Seconds = 86_400.0
+
+
+class WeightsSettings(StrictModel):
+    """Quality must outweigh the rest, or price and speed could buy a tier past its reach."""
+
+    quality: Annotated[float, Field(gt=0)] = 0.7
+    cost: Annotated[float, Field(ge=0)] = 0.15
+    latency: Annotated[float, Field(ge=0)] = 0.1
+    load: Annotated[float, Field(ge=0)] = 0.05
+
+    @model_validator(mode="after")
+    def _quality_leads(self) -> Self:
+        if self.quality < 2 * (self.cost + self.latency + self.load):
+            raise ValueError("quality must be at least twice cost + latency + load, or the target share cannot hold")
+        return self
+
+
+class RoutingSettings(StrictModel):
+    target_local_share: Share = 0.5
+    fast_share: Share = 0.25
+    calibration: Path | None = None
+    typical_output_tokens: Count = 256
+    weights: WeightsSettings = WeightsSettings()
+
+    @model_validator(mode="after")
+    def _fast_is_part_of_local(self) -> Self:
+        if self.fast_share > self.target_local_share:
+            raise ValueError("fast_share is a part of target_local_share and cannot be larger")
+        return self
+
+
+class PrivacySettings(StrictModel):
+    places: dict[DataClass, frozenset[Place]]
+
+    @model_validator(mode="after")
+    def _confidential_stays(self) -> Self:
+        for data_class in DataClass:
+            if data_class not in self.places:
+                raise ValueError(f"no places stated for '{data_class.value}'")
+        if not self.places[DataClass.CONFIDENTIAL] <= {LOCAL}:
+            raise ValueError("confidential data may only be allowed in 'local'")
+        return self
+
+
+class PriceSettings(StrictModel):
+    input_usd_per_mtok: Annotated[float, Field(ge=0)]
+    output_usd_per_mtok: Annotated[float, Field(ge=0)]
+
+
+class ProviderSettings(StrictModel):
+    """A cloud provider that speaks OpenAI's protocol. `optional`: without its secret it is left out, not an error."""
+
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
+    place: Place
+    api_key: SecretRef | None = None
+    optional: bool = False
+    placement: Placement = "deployment"
+    connect_timeout_s: Seconds = 2.0
+    idle_timeout_s: Seconds = 30.0
+    max_connections: Count = 256
+    scaling: Scaling = Scaling()
+    resources: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_outside(self) -> Self:
+        if self.place == LOCAL:
+            raise ValueError("a provider's place cannot be 'local': that name is for models inside the cluster")
+        return self
+
+
+class LocalModelSettings(StrictModel):
+    """A model that vLLM serves inside the cluster. `engine` goes to vLLM as it stands.
+
+    `folder` holds the weights (a relative one starts at the model cache), `manifest` their digests: a replica whose
+    folder does not match its manifest does not start.
+    """
+
+    folder: Path
+    manifest: Path
+    accelerator: str
+    bundles: Annotated[list[dict[str, float]], Field(min_length=1)]
+    engine: dict[str, JsonValue] = Field(default_factory=dict)
+    environment: dict[str, str] = Field(default_factory=dict)
+    scaling: Scaling = Scaling()
+
+
+class UpstreamSettings(StrictModel):
+    """Either `provider` (cloud) or `local` (vLLM). `stands_in_for`: used only while that upstream has no secret."""
+
+    provider: str | None = None
+    local: LocalModelSettings | None = None
+    model: Annotated[str, Field(min_length=1)]
+    context_window: Count
+    capabilities: frozenset[Capability] = frozenset({Capability.CHAT})
+    domains: frozenset[Domain] = frozenset()
+    price: PriceSettings
+    expected_ttft_s: Seconds
+    expected_tokens_per_s: Annotated[float, Field(gt=0)]
+    max_in_flight: Count = 64
+    length_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    stands_in_for: str | None = None
+
+    @model_validator(mode="after")
+    def _has_one_kind(self) -> Self:
+        if (self.provider is None) == (self.local is None):
+            raise ValueError("an upstream has either 'provider' or 'local'")
+        return self
+
+
+class TierSettings(StrictModel):
+    upstreams: Annotated[list[str], Field(min_length=1)]
+    deadline_s: Seconds
+    max_output_tokens: Count
+
+
+class TenantSettings(StrictModel):
+    key: SecretRef
+    tiers: frozenset[TierName] = frozenset(Tier)
+    places: frozenset[Place]
+    default_data_class: DataClass = DataClass.PERSONAL
+
+
+class GatewaySettings(StrictModel):
+    version: Literal[1]
+    router: RouterSettings = RouterSettings()
+    limits: LimitsSettings = LimitsSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    routing: RoutingSettings = RoutingSettings()
+    privacy: PrivacySettings
+    providers: dict[Identifier, ProviderSettings] = Field(default_factory=dict)
+    upstreams: Annotated[dict[Identifier, UpstreamSettings], Field(min_length=1)]
+    tiers: Annotated[dict[TierName, TierSettings], Field(min_length=1)]
+    tenants: Annotated[dict[Identifier, TenantSettings], Field(min_length=1)]

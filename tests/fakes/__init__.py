@@ -1,0 +1,1 @@
+"""Stand-ins that speak a real port, and the rigs that several kinds of tests share."""
