@@ -32,6 +32,15 @@ class LocalLLM(LLMServer):
         """Raises ModelRejected, and so never becomes healthy, when the weights are not those of the manifest."""
         await asyncio.to_thread(verify_model, folder, manifest)
         await super().__init__(llm_config)
+        await self._warm_up(llm_config.model_id)
+
+    async def _warm_up(self, model_id: str) -> None:
+        """The first request compiles kernels, up to half a minute on a CPU: that time belongs to start-up."""
+        messages = [{"role": "user", "content": "Say hello."}]
+        request = ChatCompletionRequest(model=model_id, messages=messages, max_completion_tokens=4)
+        answers: AsyncIterator[Any] = await self.chat(request)
+        async for _ in answers:
+            pass
 
     async def complete(self, call: UpstreamCall) -> bytes:
         answers: AsyncIterator[Any] = await self.chat(_request(call, is_streaming=False))

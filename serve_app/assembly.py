@@ -192,14 +192,8 @@ async def _background(fleet: Fleet, outbox: LedgerOutbox, probe_interval_s: floa
     async with asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(outbox.run()),
-            tasks.create_task(_keep_probing(fleet, probe_interval_s)),
+            tasks.create_task(fleet.keep_probing(probe_interval_s)),
         ]
         yield
         for task in running:
             task.cancel()
-
-
-async def _keep_probing(fleet: Fleet, interval_s: float) -> None:
-    while True:
-        await fleet.probe_all(interval_s)
-        await asyncio.sleep(interval_s)

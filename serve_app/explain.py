@@ -46,7 +46,7 @@ async def explain(
         num_prompt_tokens=len(prompt.encode("utf-8", "replace")) // BYTES_PER_TOKEN + 1,
         max_output_tokens=None,
         needs=frozenset({Capability.CHAT}),
-        remaining_s=max(candidate.deadline_s for candidate in candidates),
+        remaining_s=max((candidate.deadline_s for candidate in candidates), default=0.0),
     )
     policy = assembly.routing_policy(loaded)
     return Explanation(facts, assessment, policy, decide(facts, FleetSnapshot(candidates, {}), policy))

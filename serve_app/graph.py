@@ -13,6 +13,7 @@ from deployments.cloud_proxy import CloudProxy
 from deployments.ledger import Ledger
 from deployments.options import replica_options, serve_options
 from deployments.router import Router
+from serve_app import assembly
 from serve_app.settings.load import LoadedSettings, load_settings
 from serve_app.settings.schema import LocalModelSettings, Scaling
 from serve_app.strict import StrictModel
@@ -31,8 +32,9 @@ class GraphArgs(StrictModel):
 
 
 def build_app(args: GraphArgs) -> Application:
-    """Raises InvalidSettings when the configuration cannot be used."""
+    """Raises InvalidSettings, ArtefactInvalid or CalibrationMismatch before anything is deployed."""
     loaded = load_settings(args.config, require_secrets=False)
+    assembly.routing_policy(loaded)
     tree = loaded.tree
     models = {
         upstream_id: _local_model(loaded, upstream_id, settings.local)

@@ -15,7 +15,7 @@ from loadtests.simulator.behaviour import Behaviour, describe
 from loadtests.simulator.state import State
 from loadtests.simulator.wire import Connection
 
-DRAIN_S = 0.5
+DRAIN_S = 0.3
 
 _EXAMPLE = """example:
   python -m loadtests.simulator --port 9001 --ttft-ms 150 --tokens-per-s 60 --fault rate_limited --fault-rate 0.05

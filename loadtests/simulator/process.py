@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-STOP_WITHIN_S = 2.0
+STOP_WITHIN_S = 10.0
 _READY = "listening on "
 
 

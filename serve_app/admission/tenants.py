@@ -10,7 +10,7 @@ from serve_app.errors import NotAuthenticated
 
 def key_digest(key: str) -> bytes:
     """SHA-256: keys are long and random, so a slow hash would buy nothing."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 class TenantDirectory:

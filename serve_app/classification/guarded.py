@@ -83,6 +83,11 @@ class TimeLimitedClassifier:
         self._thread = threading.Thread(target=self._work, name="classifier", daemon=True)
         self._thread.start()
 
+    @property
+    def num_waiting(self) -> int:
+        """Conversations in the backlog, the one being scored not among them."""
+        return self._jobs.qsize()
+
     async def assess(self, turns: Sequence[Turn]) -> Assessment:
         started_at = self._clock()
         outcome = await self._outcome(turns)

@@ -1,8 +1,8 @@
 """The stated heuristic that answers when the network cannot. Pure, bounded, accepts any text.
 
-    complexity = 0.04                                   for a greeting, thanks or a goodbye of up to 8 words; otherwise
+    complexity = 0.04                                   for up to 8 words of greeting or thanks; otherwise
                  0.10 + 0.015 * log2(1 + words)         length, up to 0.25
-                      + 0.15 * min(reasoning words, 4)  prove, minimum, knights, optimal ...
+                      + 0.20 * min(reasoning words, 4)  prove, minimum, knights, optimal ...
                       + 0.03 * min(constraint words, 6) must, exactly, without ...
                       + 0.15 if it holds code, + 0.10 if it holds formulas
 
@@ -30,13 +30,14 @@ def _words(text: str) -> frozenset[str]:
 
 _SMALL_TALK: Final = _words(
     "hi hello hey thanks thank thx bye goodbye morning evening night welcome ok okay cool great nice cheers lol yes no "
-    "sure hola bonjour hallo ciao"
+    "sure good hola bonjour hallo ciao"
 )
 _REASONING: Final = _words(
     "prove proof derive deduce infer logic logical logically theorem lemma contradiction induction optimal optimise "
     "optimize minimise minimize maximise maximize minimum maximum irrational generalise generalize knight knights "
-    "knave knaves puzzle riddle counterexample tradeoff tradeoffs trade rigorous rigorously formally necessarily implies "
-    "justify probability equilibrium asymptotic shortest"
+    "knave knaves puzzle riddle counterexample tradeoff tradeoffs trade rigorous rigorously formally necessarily "
+    "implies justify probability equilibrium asymptotic shortest causation "
+    "confounders deduction deductions undecidable"
 )
 _CONSTRAINTS: Final = _words(
     "must most least exactly only without unless except never always every each both neither given suppose assume "
@@ -54,22 +55,29 @@ _COACHING: Final = _words(
     "feedback career habit habits goal goals motivated motivation colleague colleagues manager boss team burnout "
     "stress stressed promotion procrastinate procrastinating confidence confident mentor coach feel feeling struggling"
 )
+_TASKS: Final = _REASONING | _CODE_WORDS | _FORMULA_WORDS | _EXTRACTION | _WRITING
 
 
 def assess_by_heuristic(turns: Sequence[Turn], elapsed_s: float = 0.0) -> Assessment:
     """Assesses the last user turn. `elapsed_s` is what the caller has spent so far, and is passed on."""
     text = _last_user_text(turns).lower()
     words = re.findall(r"[^\W_]+", text)
-    if len(words) <= _MAX_SMALL_TALK_WORDS and (not words or words[0] in _SMALL_TALK or words[:2] == ["how", "are"]):
+    if _is_small_talk(words):
         return Assessment(0.04, Domain.SMALLTALK, _SURE, ScoredBy.HEURISTIC, elapsed_s)
     has_code = not _CODE_WORDS.isdisjoint(words) or _CODE.search(text) is not None
     has_formula = not _FORMULA_WORDS.isdisjoint(words) or _FORMULA.search(text) is not None
     complexity = 0.10 + min(0.15, 0.015 * log2(1 + len(words))) + 0.15 * has_code + 0.10 * has_formula
-    complexity += 0.15 * min(4, sum(word in _REASONING for word in words))
+    complexity += 0.20 * min(4, sum(word in _REASONING for word in words))
     complexity += 0.03 * min(6, sum(word in _CONSTRAINTS for word in words))
     domain = _domain(frozenset(words), has_code=has_code, has_formula=has_formula)
     confidence = _UNSURE if domain is Domain.KNOWLEDGE else _SURE
     return Assessment(min(1.0, complexity), domain, confidence, ScoredBy.HEURISTIC, elapsed_s)
+
+
+def _is_small_talk(words: Sequence[str]) -> bool:
+    if len(words) > _MAX_SMALL_TALK_WORDS or not _TASKS.isdisjoint(words):
+        return False
+    return not words or words[0] in _SMALL_TALK or words[:2] == ["how", "are"]
 
 
 def _domain(words: frozenset[str], *, has_code: bool, has_formula: bool) -> Domain:

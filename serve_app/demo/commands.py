@@ -11,9 +11,11 @@ from serve_app.demo.failures import StepFailed
 
 TAIL_LINES = 15
 
+Command = Sequence[str | Path]
+
 
 def run_logged(
-    command: Sequence[str | Path],
+    command: Command,
     log: Path,
     *,
     cwd: Path,
@@ -27,7 +29,7 @@ def run_logged(
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("w") as sink,
-        subprocess.Popen(
+        subprocess.Popen(  # noqa: S603 - our own commands, no shell
             [str(part) for part in command],
             cwd=cwd,
             env=None if environment is None else dict(environment),
@@ -62,4 +64,4 @@ def tail(path: Path, num_lines: int = TAIL_LINES) -> str:
 
 def step_failed(what: str, log: Path) -> StepFailed:
     """The error for a command that nobody knows more about than its log."""
-    return StepFailed(f"{what} failed.", f"Read the end of its log below; all of it is in {log}.", tail(log))
+    return StepFailed(f"{what} failed.", f"The end of its log is above; all of it is in {log}.", tail(log))

@@ -1,16 +1,16 @@
 """What can go wrong while setting up, each with its cause and its remedy in a sentence.
 
-    SetupFailed
-    ├── WrongPython, WrongMachine   this interpreter or machine cannot run the demo
-    ├── NoDisk, NoMemory            too little of it is free
-    ├── PortTaken                   somebody else listens there
-    ├── NoNetwork                   the package index could not be reached
-    ├── PackageMissing              the package index does not offer a pinned package
-    ├── HashMismatch                a download is not the pinned bytes
-    ├── ModelUnverified             the converted model is not what the manifest says
-    ├── AlreadyRunning              this folder's instance runs with other settings
-    ├── NotReady                    the graph did not become ready
-    └── StepFailed                  any other command that failed, with the end of its log
+SetupFailed
+├── WrongPython, WrongMachine   this interpreter or machine cannot run the demo
+├── NoDisk, NoMemory            too little of it is free
+├── PortTaken                   somebody else listens there
+├── NoNetwork                   the package index could not be reached
+├── PackageMissing              the package index does not offer a pinned package
+├── HashMismatch                a download is not the pinned bytes
+├── ModelUnverified             the converted model is not what the manifest says
+├── AlreadyRunning              this folder's instance runs with other settings
+├── NotReady                    the graph did not become ready
+└── StepFailed                  any other command that failed, with the end of its log
 """
 
 

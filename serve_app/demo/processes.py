@@ -8,7 +8,7 @@ no process id is kept in a file, so none can be stale.
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ MARK = "UPCOACH_DEMO_INSTANCE"
 PROC = Path("/proc")
 GRACE_S = 3.0
 LISTENING = "0A"
+SHARED_MEMORY = "/dev/shm/"  # noqa: S108 - read, never made here
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,27 @@ def processes_of(home: Path, proc: Path = PROC) -> tuple[Process, ...]:
 
 
 def stop_processes(home: Path, grace_s: float = GRACE_S) -> int:
-    """Asks, waits `grace_s`, then kills, until nothing is left. Returns how many there were."""
+    """Asks, waits `grace_s`, then kills, until nothing is left. Returns how many there were.
+
+    Shared memory that the stopped processes had open and that nobody else has is removed: who is killed cannot do it.
+    """
     first = processes_of(home)
+    segments = {segment for process in first for segment in shared_memory_of(process.pid)}
     _signal(first, signal.SIGTERM)
-    if _wait_for_none(home, grace_s):
-        return len(first)
-    for _ in range(10):
-        _signal(processes_of(home), signal.SIGKILL)
-        if _wait_for_none(home, 1.0):
-            break
+    if not _wait_for_none(home, grace_s):
+        for _ in range(10):
+            _signal(processes_of(home), signal.SIGKILL)
+            if _wait_for_none(home, 1.0):
+                break
+    for segment in segments - {used for process in _all_processes(PROC) for used in shared_memory_of(process.pid)}:
+        segment.unlink(missing_ok=True)
     return len(first)
+
+
+def shared_memory_of(pid: int, proc: Path = PROC) -> set[Path]:
+    """The shared memory files that a process maps and that still have a name."""
+    mapped = (line.split(maxsplit=5)[-1] for line in _lines(proc / str(pid) / "maps") if f" {SHARED_MEMORY}" in line)
+    return {Path(name) for name in mapped if not name.endswith(" (deleted)")}
 
 
 def listeners(proc: Path = PROC) -> dict[int, str]:
@@ -96,10 +108,10 @@ def holder_of(port: int, proc: Path = PROC) -> PortHolder | None:
     return PortHolder(port, None)
 
 
-def free_ports(wanted: int, first: int, last: int) -> tuple[int, ...]:
-    """The first `wanted` ports of the range that nobody listens on."""
-    taken = listeners()
-    return tuple(port for port in range(first, last) if port not in taken)[:wanted]
+def free_ports(wanted: int, among: Iterable[int], reserved: Collection[int] = ()) -> tuple[int, ...]:
+    """The first `wanted` ports of `among` that nobody listens on and that are not reserved."""
+    taken = {*listeners(), *reserved}
+    return tuple(port for port in among if port not in taken)[:wanted]
 
 
 def _wait_for_none(home: Path, seconds: float) -> bool:

@@ -1,6 +1,6 @@
 """Reads every byte of a model folder and compares it with its manifest. Runs inside the virtual environment.
 
-    python -m serve_app.demo.verify FOLDER MANIFEST
+python -m serve_app.demo.verify FOLDER MANIFEST
 """
 
 import argparse

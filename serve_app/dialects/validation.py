@@ -70,13 +70,11 @@ TEXT_OR_OBJECT = Discriminator(_tag, custom_error_type="text_or_object", custom_
 
 
 def validate(model: type[ModelT], body: Mapping[str, Any]) -> ModelT:
-    """Raises InvalidRequest for one of the faults found."""
+    """Raises InvalidRequest for the first fault, in the order of the model's fields."""
     try:
         return model.model_validate(dict(body))
     except ValidationError as refusal:
-        errors = refusal.errors(include_url=False, include_input=False)
-    # Where the branches of a union disagree, the deepest error is of the branch that fitted best.
-    error = max(errors, key=lambda each: len(each["loc"]))
+        error = refusal.errors(include_url=False, include_input=False)[0]
     raise _invalid_request(error["type"], error["loc"], error.get("ctx", {}), body)
 
 

@@ -26,7 +26,7 @@ from serve_app.http_api.listing import ModelListing
 from serve_app.http_api.replay import ReplayGuard
 from serve_app.http_api.route_view import view_of
 from serve_app.http_api.streaming import StreamedAnswer
-from serve_app.pipeline.dispatch import Dispatcher
+from serve_app.pipeline.dispatch import CommittedStream, Dispatcher
 from serve_app.pipeline.prepare import Preparation, Prepared
 from serve_app.pipeline.trail import Trail
 from serve_app.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -92,10 +92,11 @@ class Api:
         return Response(b'{"status":"ok"}', media_type=JSON)
 
     async def readyz(self, request: Request) -> Response:
-        """200 while at least one upstream could answer."""
-        upstreams = self._gateway.fleet.availability()
+        """200 while at least one upstream could answer. `local_ready`: so could every model inside the cluster."""
+        fleet = self._gateway.fleet
+        upstreams = fleet.availability()
         is_ready = any(upstreams.values())
-        body = orjson.dumps({"ready": is_ready, "upstreams": upstreams})
+        body = orjson.dumps({"ready": is_ready, "local_ready": fleet.is_local_ready(), "upstreams": upstreams})
         return Response(body, status_code=200 if is_ready else 503, media_type=JSON)
 
     async def metrics(self, request: Request) -> Response:
@@ -126,7 +127,8 @@ class Api:
     async def _stream(
         self, request: Request, dialect: Dialect, prepared: Prepared, trail: Trail, guard: ReplayGuard
     ) -> Response:
-        stream = await until_client_leaves(request.receive, self._gateway.dispatcher.stream(prepared, trail))
+        opening = self._gateway.dispatcher.stream(prepared, trail)
+        stream = await until_client_leaves(request.receive, opening, CommittedStream.aclose)
         trail.mark_answered()
         return StreamedAnswer(
             stream,
@@ -173,7 +175,7 @@ class Api:
 def create_app(gateway: Gateway, background: Callable[[], AbstractAsyncContextManager[None]]) -> Starlette:
     """`background` owns the tasks that live as long as the application; it is entered at its start-up."""
     api = Api(gateway)
-    return Starlette(
+    app = Starlette(
         routes=[
             *(Route(path, api.inference(path), methods=["POST"]) for path in gateway.dialects),
             Route("/v1/route", api.route, methods=["POST"]),
@@ -186,6 +188,9 @@ def create_app(gateway: Gateway, background: Callable[[], AbstractAsyncContextMa
         exception_handlers={HTTPException: _not_routed},
         lifespan=lambda app: background(),
     )
+    # A path is known or it is not: a redirect is no answer that an API's client expects.
+    app.router.redirect_slashes = False
+    return app
 
 
 def error_response(error: GatewayError, trail: Trail) -> Response:

@@ -1,7 +1,7 @@
 """Work that ends when the client leaves, whatever server runs us."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.types import Receive
@@ -13,20 +13,34 @@ class ClientLeft(Exception):
     """The client closed its connection: nobody is left to answer."""
 
 
-async def until_client_leaves(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`; cancels it, waits for its end and raises ClientLeft when the client goes first."""
+async def until_client_leaves(
+    receive: Receive, work: Coroutine[Any, Any, T], discard: Callable[[T], Awaitable[None]] | None = None
+) -> T:
+    """The result of `work`; cancels it, waits for its end and raises ClientLeft when the client goes first.
+
+    `discard` is given a result that nobody will take: one that came as the caller itself was cancelled.
+    """
     task = asyncio.ensure_future(work)
     watcher = asyncio.ensure_future(_left(receive))
     try:
         await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientLeft
+        if not task.done():
+            raise ClientLeft
+    except BaseException:
+        await _abandon(task, discard)
+        raise
     finally:
         watcher.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
+    return task.result()
+
+
+async def _abandon(task: asyncio.Future[T], discard: Callable[[T], Awaitable[None]] | None) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
+    # Its error is taken here: asyncio would log one that is not, with a text that may be private.
+    if task.cancelled() or task.exception() is not None or discard is None:
+        return
+    await discard(task.result())
 
 
 async def _left(receive: Receive) -> None:

@@ -64,7 +64,10 @@ class StreamedAnswer(Response):
                     frames = self._render(chunks)
                     if frames:
                         yield self._keep(frames)
-            yield self._keep(self._renderer.finish())
+            last = self._keep(self._renderer.finish())
+            # Before the end is sent: a client that leaves on reading it must not undo what was kept.
+            await self._settle()
+            yield last
         except GatewayError as error:
             self._on_end(error)
             yield self._renderer.fail(error)
@@ -75,7 +78,6 @@ class StreamedAnswer(Response):
             yield self._renderer.fail(InternalError())
             return
         self._on_end(None)
-        await self._settle()
 
     def _render(self, chunks: list[Chunk]) -> bytes:
         return b"".join([self._renderer.feed(chunk) for chunk in chunks])

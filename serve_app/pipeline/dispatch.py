@@ -49,12 +49,13 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt about to be made."""
+    """One attempt about to be made. `called_at`, in seconds on the monotonic clock, is after the wait for a slot."""
 
     candidate: Candidate
     upstream: Upstream
     order: UpstreamCall
     account: AttemptAccount
+    called_at: float
 
 
 class Dispatcher:
@@ -76,9 +77,7 @@ class Dispatcher:
             async with held, _within(prepared.deadline):
                 body = await ask(call.order)
             usage = _read_answer(body, call.candidate.upstream.id, prepared, is_embedding=is_embedding)
-            elapsed_s = time.monotonic() - call.account.started_at
-            call.account.settle(Outcome.COMPLETED, usage, ttft_s=elapsed_s)
-            trail.upstream_s += elapsed_s
+            call.account.settle(Outcome.COMPLETED, usage, ttft_s=time.monotonic() - call.account.started_at)
             return body
 
         return await self._try_each(prepared, trail, run)
@@ -89,8 +88,7 @@ class Dispatcher:
         async def run(call: Call, held: AsyncExitStack) -> CommittedStream:
             stream = CommittedStream(call, held, prepared.deadline, prepared.call.num_prompt_tokens)
             await stream.commit(self._max_precommit_bytes)
-            self._fleet.saw_first_token(call.candidate.upstream.id, time.monotonic() - call.account.started_at)
-            trail.upstream_s += time.monotonic() - call.account.started_at
+            self._fleet.saw_first_token(call.candidate.upstream.id, time.monotonic() - call.called_at)
             return stream
 
         return await self._try_each(prepared, trail, run)
@@ -127,13 +125,14 @@ class Dispatcher:
             reason=trail.reason or Reason.BEST_AVAILABLE,
             record=self._record,
         )
-        waiting_since = time.monotonic()
         async with AsyncExitStack() as held:
             try:
-                upstream = await held.enter_async_context(self._fleet.slot(candidate.upstream.id, prepared.deadline))
-                trail.queue_s += time.monotonic() - waiting_since
-                order = _order(prepared, candidate)
-                return await run(Call(candidate, upstream, order, account), held.pop_all())
+                with trail.time_queue():
+                    slot = self._fleet.slot(candidate.upstream.id, prepared.deadline)
+                    upstream = await held.enter_async_context(slot)
+                call = Call(candidate, upstream, _order(prepared, candidate), account, time.monotonic())
+                with trail.time_upstream():
+                    return await run(call, held.pop_all())
             except BaseException as error:
                 account.settle(outcome_of(error), Usage(0, 0, is_estimated=True), error=error)
                 raise
@@ -266,6 +265,9 @@ def _read_answer(body: bytes, upstream_id: str, prepared: Prepared, *, is_embedd
     complaint = read_complaint(parsed)
     if complaint is not None:
         raise error_of(complaint, upstream_id)
-    if not parsed.get("data" if is_embedding else "choices"):
+    parts = parsed.get("data" if is_embedding else "choices")
+    if not isinstance(parts, list) or not parts:
         raise UpstreamBroken(upstream_id, "empty_answer")
+    if not is_embedding and not all(isinstance(part, dict) and isinstance(part.get("message"), dict) for part in parts):
+        raise UpstreamBroken(upstream_id, "malformed_answer")
     return read_usage(parsed) or estimate_usage(prepared.call.num_prompt_tokens, count_answer_chars(parsed))

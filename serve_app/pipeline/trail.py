@@ -1,6 +1,8 @@
 """What happened to one request so far: the source of its headers, its log line and its metrics."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from serve_app.contracts.assessment import Assessment
@@ -29,6 +31,24 @@ class Trail:
         """The moment the answer's headers are ready: later time belongs to the stream, not to the gateway."""
         if self._finished_at is None:
             self._finished_at = time.monotonic()
+
+    @contextmanager
+    def time_queue(self) -> Iterator[None]:
+        """Counts the block as waiting for a slot, also where it fails."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.queue_s += time.monotonic() - started
+
+    @contextmanager
+    def time_upstream(self) -> Iterator[None]:
+        """Counts the block as waiting for an upstream, also where it fails."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.upstream_s += time.monotonic() - started
 
     @property
     def overhead_s(self) -> float:

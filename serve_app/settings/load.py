@@ -73,6 +73,8 @@ def load_settings(
     found = [*_broken_references(tree), *_idle_names(tree)]
     if require_secrets:
         found += _missing_secrets(tree, path.parent, environment)
+        if not active:
+            found.append((("upstreams",), "none takes part: every provider is optional and without its secret"))
     if found:
         raise InvalidSettings(
             path, [Problem(dotted(location), line_of(root, location), sentence) for location, sentence in found]
@@ -84,6 +86,8 @@ def _read(path: Path) -> tuple[Any, yaml.Node | None]:
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        repeated = list(_repeated_keys(root, ()))
+        raw = yaml.safe_load(text)
     except FileNotFoundError:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")]) if path.parent.is_dir() else ""
         raise InvalidSettings(path, [Problem("(file)", None, f"no such file{near}")]) from None
@@ -93,10 +97,13 @@ def _read(path: Path) -> tuple[Any, yaml.Node | None]:
         mark = getattr(error, "problem_mark", None)
         sentence = f"not valid YAML: {getattr(error, 'problem', None) or 'unreadable'}"
         raise InvalidSettings(path, [Problem("(file)", mark.line + 1 if mark else None, sentence)]) from None
-    repeated = list(_repeated_keys(root, ()))
+    except RecursionError:
+        raise InvalidSettings(path, [Problem("(file)", None, "it is nested too deep, or it holds itself")]) from None
+    except ValueError:
+        sentence = "not valid YAML: a value looks like a date or a number and is none"
+        raise InvalidSettings(path, [Problem("(file)", None, sentence)]) from None
     if repeated:
         raise InvalidSettings(path, repeated)
-    raw = yaml.safe_load(text)
     if not isinstance(raw, dict):
         raise InvalidSettings(path, [Problem("(file)", None, "the file must hold a mapping of keys")])
     return raw, root
@@ -111,10 +118,11 @@ def _repeated_keys(node: yaml.Node | None, location: Location) -> Iterator[Probl
         return
     seen: set[str] = set()
     for key, value in node.value:
-        here = (*location, str(key.value))
-        if key.value in seen:
+        name = str(key.value)
+        here = (*location, name)
+        if name in seen:
             yield Problem(dotted(here), key.start_mark.line + 1, "this key stands here twice")
-        seen.add(key.value)
+        seen.add(name)
         yield from _repeated_keys(value, here)
 
 

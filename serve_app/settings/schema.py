@@ -21,13 +21,15 @@ def _tier_by_name(value: object) -> object:
 
 
 TierName = Annotated[Tier, BeforeValidator(_tier_by_name), PlainSerializer(lambda tier: tier.name)]
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""So narrow that a secret pasted in the place of a variable's name is refused, and not repeated in a message."""
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 
 class SecretRef(StrictModel):
     """Where a secret is: an environment variable, or a file beside the configuration. The first one found holds."""
 
-    env: str | None = None
+    env: EnvironmentName | None = None
     file: Path | None = None
 
     @model_validator(mode="after")

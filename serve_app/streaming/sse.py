@@ -55,7 +55,7 @@ class SseParser:
         if end == 0:
             self._hold(data)
             return []
-        self._ended_with_cr = data[end - 1] == 0x0D
+        self._ended_with_cr = data.endswith(b"\r")
         lines = b"".join((*self._tail, data[:end])).splitlines()
         self._tail, self._tail_bytes = [], 0
         payloads = self._read_lines(lines)

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from serve_app.contracts.deadline import Deadline
 from serve_app.contracts.fleet import Candidate, FleetSnapshot, UpstreamState
 from serve_app.contracts.upstream import Upstream
-from serve_app.errors import GatewayError, UpstreamFailed, UpstreamTimedOut
+from serve_app.contracts.vocabulary import LOCAL
+from serve_app.errors import UpstreamFailed, UpstreamTimedOut
 
 log = logging.getLogger(__name__)
 
+IMPATIENT_S = 1.0
 TTFT_SMOOTHING = 0.2
 """Weight of the newest time to first token in the moving average."""
 
@@ -23,7 +25,8 @@ class _Seat:
     def __init__(self, upstream: Upstream, max_in_flight: int) -> None:
         self.upstream = upstream
         self.slots = asyncio.Semaphore(max_in_flight)
-        self.is_available = True
+        self.is_available = True  # tried until something speaks against it
+        self.was_probed = False
         self.ttft_s: float | None = None
         self.num_in_flight = 0
 
@@ -50,7 +53,9 @@ class Fleet:
         """The upstream, held in one of its slots; waits for one no longer than the deadline."""
         seat = self._seats[upstream_id]
         try:
-            await asyncio.wait_for(seat.slots.acquire(), deadline.remaining_s())
+            # Not wait_for: on Python 3.11 it swallows a cancellation that meets a slot just come free.
+            async with asyncio.timeout(deadline.remaining_s()):
+                await seat.slots.acquire()
         except TimeoutError:
             raise UpstreamTimedOut(upstream_id, "no_slot") from None
         seat.num_in_flight += 1
@@ -71,7 +76,20 @@ class Fleet:
             self._seats[upstream_id].is_available = False
 
     def availability(self) -> dict[str, bool]:
-        return {upstream_id: seat.is_available for upstream_id, seat in self._seats.items()}
+        """What may be promised to others: an upstream that no probe has found yet is not counted on."""
+        return {upstream_id: seat.is_available and seat.was_probed for upstream_id, seat in self._seats.items()}
+
+    def is_local_ready(self) -> bool:
+        local = {candidate.upstream.id for candidate in self.candidates if candidate.upstream.place == LOCAL}
+        available = self.availability()
+        return all(available[upstream_id] for upstream_id in local)
+
+    async def keep_probing(self, interval_s: float) -> None:
+        """Until cancelled; looks more often while something is missing, so that what comes back is soon used."""
+        while True:
+            await self.probe_all(interval_s)
+            is_complete = all(self.availability().values())
+            await asyncio.sleep(interval_s if is_complete else min(interval_s, IMPATIENT_S))
 
     async def probe_all(self, time_limit_s: float) -> None:
         """Asks every upstream once, side by side, whether it could take a request."""
@@ -82,11 +100,11 @@ class Fleet:
     async def _probe(self, upstream_id: str, seat: _Seat, time_limit_s: float) -> None:
         try:
             await asyncio.wait_for(seat.upstream.probe(), time_limit_s)
-        except (GatewayError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - a background loop: one upstream's defect must not end all probing
             is_available = False
             cause = type(error).__name__
         else:
             is_available, cause = True, ""
         if is_available != seat.is_available:
             log.warning("upstream %s is %s %s", upstream_id, "available" if is_available else "unavailable", cause)
-        seat.is_available = is_available
+        seat.is_available, seat.was_probed = is_available, True

@@ -1,8 +1,9 @@
 """A cloud provider over HTTP. Its place is checked against the call before a socket is opened; it never retries."""
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -18,6 +19,7 @@ from serve_app.streaming.sse import DONE, EventTooLarge, SseParser
 from serve_app.upstreams.complaints import error_of
 
 MAX_ERROR_BYTES = 65_536
+SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Endpoint:
 
     base_url: str
     place: Place
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     connect_timeout_s: float
     idle_timeout_s: float
     max_connections: int
@@ -139,11 +141,11 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """Seconds from a Retry-After header, given as seconds or as an HTTP date (RFC 9110, 10.2.3); None if unreadable."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if SECONDS.fullmatch(value.strip()):
         return float(value)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if at.tzinfo is None:
         return None

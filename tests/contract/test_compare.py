@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from loadtests.compare.clients import CLIENTS, compare
 from loadtests.compare.overhead import main
 from loadtests.simulator.process import running_simulator
 
@@ -53,3 +54,11 @@ def test_a_side_that_never_answers_leaves_nothing_to_compare(address: str, capsy
         pass
     assert main(["--direct", address, "--gateway", gone.address, "--requests", "8"]) == 2
     assert "nothing to compare" in capsys.readouterr().err
+
+
+async def test_every_http_client_is_measured_in_every_mode(address: str) -> None:
+    figures = await compare(address, num_requests=16, num_rounds=1)
+    assert {(figure.client, figure.mode, figure.num_clients) for figure in figures} == {
+        (client, mode, num_clients) for client in CLIENTS for mode in ("plain", "stream") for num_clients in (1, 16)
+    }
+    assert all(figure.p50_ms > 0 and figure.cpu_ms_per_request > 0 for figure in figures)

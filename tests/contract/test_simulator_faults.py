@@ -40,7 +40,7 @@ class Seen:
         return self.data.count(b'{"content":"') - self.data.count(b'{"content":""')
 
 
-def look(address: str, *, model: str = "simulator", stream: bool = True, wait_s: float = 0.4, header: str = "") -> Seen:
+def look(address: str, *, model: str = "simulator", stream: bool = True, wait_s: float = 5.0, header: str = "") -> Seen:
     """One request on a raw socket; reads until the end, or for `wait_s` after the last byte."""
     body = json.dumps({"model": model, "messages": MESSAGES, "stream": stream})
     parts = urlsplit(address)
@@ -83,7 +83,7 @@ def served(control: httpx.Client) -> dict[str, Any]:
     return found
 
 
-def wait_until(is_so: Callable[[], bool], within_s: float = 1.0) -> None:
+def wait_until(is_so: Callable[[], bool], within_s: float = 2.0) -> None:
     ends_at = time.monotonic() + within_s
     while not is_so():
         assert time.monotonic() < ends_at, "it did not come to be in time"
@@ -103,7 +103,7 @@ def test_refuse_resets_before_any_byte(address: str, control: httpx.Client, stre
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_hang_never_answers_and_notices_that_the_client_left(address: str, control: httpx.Client, stream: bool) -> None:
-    assert look(address, model="sim-fault-hang", stream=stream) == Seen(b"", "open")
+    assert look(address, model="sim-fault-hang", stream=stream, wait_s=0.4) == Seen(b"", "open")
     wait_until(lambda: served(control)["aborted"] == 1)
 
 
@@ -191,9 +191,9 @@ def test_die_in_tool_call_leaves_its_json_open(address: str, control: httpx.Clie
 def test_stall_after_n_keeps_the_connection_and_notices_that_the_client_left(
     address: str, control: httpx.Client
 ) -> None:
-    seen = look(address, model="sim-fault-stall_after_n-2")
+    seen = look(address, model="sim-fault-stall_after_n-2", wait_s=1.0)
     assert (seen.num_contents, seen.end) == (2, "open")
-    assert look(address, model="sim-fault-stall_after_n", stream=False).end == "open"
+    assert look(address, model="sim-fault-stall_after_n", stream=False, wait_s=0.4).end == "open"
     wait_until(lambda: served(control)["aborted"] == 2)
     assert served(control)["completion_tokens"] == 2
 
@@ -239,7 +239,7 @@ def test_slow_drip_takes_its_time_for_each_token(address: str, control: httpx.Cl
     control.put("/behaviour", json={"num_tokens": 5, "jitter": 0}).raise_for_status()
     started = time.monotonic()
     assert look(address, model="sim-fault-slow_drip-50").end == "closed"
-    assert 0.19 < time.monotonic() - started < 0.6
+    assert 0.19 < time.monotonic() - started < 2.0
 
 
 def test_huge_chunk_is_one_event_of_the_stated_size(address: str, control: httpx.Client) -> None:
@@ -252,7 +252,7 @@ def test_huge_chunk_is_one_event_of_the_stated_size(address: str, control: httpx
 def test_every_fault_is_counted_under_its_name(address: str, control: httpx.Client) -> None:
     for fault in Fault:
         look(address, model=f"sim-fault-{fault}-1", wait_s=0.05)
-    wait_until(lambda: served(control)["in_flight"] == 0)
+    wait_until(lambda: served(control)["started"] == len(Fault) and served(control)["in_flight"] == 0)
     assert served(control)["faults"] == {fault.value: 1 for fault in Fault}
 
 

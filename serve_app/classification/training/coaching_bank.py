@@ -6,9 +6,16 @@ from serve_app.classification.training.grammar import Bank, Level
 from serve_app.contracts.vocabulary import Domain
 
 _EASY: Final = (
-    "How do I {do_small}?", "how can i {do_small}?", "How can I {do_small} {when}?", "Any tips to {do_small}?",
-    "What is a good way to {do_small}?", "What's one thing I can do today to {do_small}?",
-    "Can you help me {do_small}?", "I want to {do_small}. Where do I start?", "I'd like to {do_small}, any advice?",
+    "I had an argument with {person} and feel {feeling}.", "I'm {feeling} by my workload. What should I do first?",
+    "I feel {feeling} {when}. What should I do first?", "Help me with {topic}.", "I had a talk with {person} today.",
+    "I made a mistake at work and feel {feeling}.", "{person_is} {person_habit}. What should I do?",
+    "Suggest a {habit_time} routine.", "What can I do against stress {when}?", "{setback}. Any advice?",
+    "What can I do about {topic}?", "I keep {bad_habit}. Help?", "Help me set a goal for next month.",
+    "Give me a short exercise for {topic}.", "I don't know how to talk to {person}.",
+    "I want to get better at {activity}.", "How do I {do_small}?", "how can i {do_small}?",
+    "How can I {do_small} {when}?", "Any tips to {do_small}?", "What is a good way to {do_small}?",
+    "What's one thing I can do today to {do_small}?", "Can you help me {do_small}?",
+    "I want to {do_small}. Where do I start?", "I'd like to {do_small}, any advice?",
     "I feel {feeling} {when}. What can I do?", "i'm feeling {feeling} {when}", "I'm {feeling} about {topic}.",
     "Feeling {feeling} today, can you cheer me on?", "Give me {few} tips for {topic}.",
     "How do I talk to {person} about {topic}?", "How do I give feedback to {person} who {person_habit}?",

@@ -1,6 +1,6 @@
 """Puts the training prompts together, and the mix that stands for the product's traffic."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from random import Random
 from typing import Final
@@ -9,7 +9,7 @@ from serve_app.classification.training.coaching_bank import COACHING
 from serve_app.classification.training.config import CorpusSpec
 from serve_app.classification.training.examples import DIFFICULTY, Example, in_conversation, one_turn
 from serve_app.classification.training.grammar import Bank, Level
-from serve_app.classification.training.packages import chat_openers, puzzles
+from serve_app.classification.training.packages import NUM_GENERATORS, chat_openers, puzzles
 from serve_app.classification.training.talk_bank import KNOWLEDGE, SMALLTALK
 from serve_app.classification.training.technical_bank import CODING, MATH, REASONING
 from serve_app.classification.training.text_bank import EXTRACTION, WRITING
@@ -18,21 +18,22 @@ from serve_app.contracts.assessment import Turn
 from serve_app.contracts.vocabulary import Domain
 
 BANKS: Final = (COACHING, SMALLTALK, KNOWLEDGE, WRITING, EXTRACTION, CODING, MATH, REASONING)
-_CONVERSATION_SHARE: Final = 0.25
+_CONVERSATION_SHARE: Final = 0.35
 _NUM_WORLD_COPIES: Final = 4
 _SPREAD: Final = 0.04
 
 MIX_SHARES: Final = (
     ("smalltalk", SMALLTALK, Level.EASY, 0.15),
-    ("coaching easy", COACHING, Level.EASY, 0.25),
-    ("coaching standard", COACHING, Level.STANDARD, 0.14),
-    ("coaching hard", COACHING, Level.HARD, 0.12),
-    ("knowledge easy", KNOWLEDGE, Level.EASY, 0.04),
-    ("knowledge standard", KNOWLEDGE, Level.STANDARD, 0.05),
-    ("writing easy", WRITING, Level.EASY, 0.03),
+    ("coaching easy", COACHING, Level.EASY, 0.18),
+    ("coaching standard", COACHING, Level.STANDARD, 0.16),
+    ("coaching hard", COACHING, Level.HARD, 0.10),
+    ("knowledge easy", KNOWLEDGE, Level.EASY, 0.06),
+    ("knowledge standard", KNOWLEDGE, Level.STANDARD, 0.06),
+    ("writing easy", WRITING, Level.EASY, 0.05),
     ("writing standard", WRITING, Level.STANDARD, 0.05),
-    ("extraction standard", EXTRACTION, Level.STANDARD, 0.04),
-    ("coding standard", CODING, Level.STANDARD, 0.04),
+    ("extraction easy", EXTRACTION, Level.EASY, 0.02),
+    ("extraction standard", EXTRACTION, Level.STANDARD, 0.03),
+    ("coding standard", CODING, Level.STANDARD, 0.05),
     ("math standard", MATH, Level.STANDARD, 0.03),
     ("reasoning standard", REASONING, Level.STANDARD, 0.02),
     ("reasoning hard", REASONING, Level.HARD, 0.04),
@@ -40,14 +41,16 @@ MIX_SHARES: Final = (
 """The stated mix: what a coaching product is expected to be asked. Sums to 1."""
 
 
-def made_examples(spec: CorpusSpec, seed: int) -> list[Example]:
-    """Every example that needs no file: templates, other languages, chat openers, puzzles, longer conversations."""
+def made_examples(spec: CorpusSpec, seed: int, report: Callable[[float], None]) -> list[Example]:
+    """Every example that needs no file: templates, other languages, chat openers, puzzles, longer conversations.
+
+    `report` gets the fraction done.
+    """
     rng = Random(seed)
-    examples = [*_from_banks(spec.num_template_prompts, rng), *_from_world(), *_from_packages(spec, seed)]
-    openers = [example for example in examples if example.domain in (Domain.SMALLTALK, Domain.COACHING)]
-    num_conversations = int(len(examples) * _CONVERSATION_SHARE)
-    chosen = rng.sample(examples, num_conversations)
-    return examples + [in_conversation(example, rng.choice(openers), rng) for example in chosen]
+    examples = [*_from_banks(spec.num_template_prompts, rng), *_from_world(), *_from_packages(spec, seed, report)]
+    report(1.0)
+    chosen = rng.sample(examples, int(len(examples) * _CONVERSATION_SHARE))
+    return examples + [in_conversation(example, rng.choice(examples), rng) for example in chosen]
 
 
 def product_mix(num_prompts: int, seed: int) -> dict[str, list[tuple[Turn, ...]]]:
@@ -82,9 +85,11 @@ def _from_world() -> Iterator[Example]:
             yield Example(one_turn(text), DIFFICULTY[domain][level], domain, "other languages")
 
 
-def _from_packages(spec: CorpusSpec, seed: int) -> Iterator[Example]:
+def _from_packages(spec: CorpusSpec, seed: int, report: Callable[[float], None]) -> Iterator[Example]:
     difficulty = DIFFICULTY[Domain.SMALLTALK][Level.EASY]
     for text in chat_openers():
         yield Example(one_turn(text), difficulty, Domain.SMALLTALK, "chatterbot-corpus")
-    for text, puzzle_difficulty, domain in puzzles(spec.num_puzzles_each, seed):
+    num_puzzles = spec.num_puzzles_each * NUM_GENERATORS
+    for number, (text, puzzle_difficulty, domain) in enumerate(puzzles(spec.num_puzzles_each, seed)):
+        report((number + 1) / num_puzzles)
         yield Example(one_turn(text), puzzle_difficulty, domain, "reasoning-gym")

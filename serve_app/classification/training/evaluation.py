@@ -47,9 +47,10 @@ def evaluate(artefact_dir: Path, config: TrainingConfig, report: Report) -> Eval
     Raises ArtefactInvalid, or FileNotFoundError when the configured routing rows are not there.
     """
     share = config.corpus.held_out_share
-    made = [e for e in made_examples(config.corpus, config.seed) if is_held_out(e.turns, share)]
+    made = made_examples(config.corpus, config.seed, lambda fraction: report("prompts", fraction))
+    held_out = [example for example in made if is_held_out(example.turns, share)]
     rows = read_rows(config.corpus.routing_rows) if config.corpus.routing_rows else []
-    return evaluate_on(OnnxScorer(artefact_dir), made, rows, config, report)
+    return evaluate_on(OnnxScorer(artefact_dir), held_out, rows, config, report)
 
 
 def evaluate_on(

@@ -24,10 +24,10 @@ class Example:
 
 DIFFICULTY: Final = {
     Domain.SMALLTALK: {Level.EASY: 0.03, Level.STANDARD: 0.05, Level.HARD: 0.06},
-    Domain.COACHING: {Level.EASY: 0.16, Level.STANDARD: 0.30, Level.HARD: 0.75},
-    Domain.KNOWLEDGE: {Level.EASY: 0.22, Level.STANDARD: 0.38, Level.HARD: 0.70},
-    Domain.WRITING: {Level.EASY: 0.22, Level.STANDARD: 0.38, Level.HARD: 0.72},
-    Domain.EXTRACTION: {Level.EASY: 0.24, Level.STANDARD: 0.40, Level.HARD: 0.70},
+    Domain.COACHING: {Level.EASY: 0.16, Level.STANDARD: 0.34, Level.HARD: 0.75},
+    Domain.KNOWLEDGE: {Level.EASY: 0.18, Level.STANDARD: 0.38, Level.HARD: 0.70},
+    Domain.WRITING: {Level.EASY: 0.20, Level.STANDARD: 0.38, Level.HARD: 0.72},
+    Domain.EXTRACTION: {Level.EASY: 0.22, Level.STANDARD: 0.40, Level.HARD: 0.70},
     Domain.CODING: {Level.EASY: 0.36, Level.STANDARD: 0.60, Level.HARD: 0.90},
     Domain.MATH: {Level.EASY: 0.30, Level.STANDARD: 0.58, Level.HARD: 0.92},
     Domain.REASONING: {Level.EASY: 0.36, Level.STANDARD: 0.65, Level.HARD: 0.94},
@@ -66,21 +66,23 @@ _FOLLOW_UPS: Final = (
     "Why?",
     "Give me an example.",
     "Do it.",
+    "What is the next step?",
 )
 
 
-def in_conversation(example: Example, opener: Example, rng: Random) -> Example:
-    """The same request inside a longer conversation: a system text, an earlier exchange, or a follow-up to it."""
-    kind = rng.randrange(4)
-    request = example.turns[-1]
+def in_conversation(example: Example, earlier: Example, rng: Random) -> Example:
+    """The same request inside a longer conversation: a system text, an earlier exchange, or a follow-up to it.
+
+    The last request decides the target, whatever the earlier exchange was about; a bare follow-up continues it.
+    """
+    request, question = example.turns[-1], earlier.turns[-1]
     system = Turn("system", rng.choice(_SYSTEM_TEXTS))
-    reply = Turn("assistant", rng.choice(_REPLIES))
-    if kind == 0:
-        turns: tuple[Turn, ...] = (system, request)
-    elif kind == 1:
-        turns = (opener.turns[-1], reply, request)
-    elif kind == 2:
-        turns = (system, opener.turns[-1], reply, request)
-    else:
-        turns = (system, request, reply, Turn("user", rng.choice(_FOLLOW_UPS)))
-    return Example(turns, example.target, example.domain, example.source, example.weight)
+    # A real reply repeats the words of its question; a canned one does not.
+    reply = Turn("assistant", rng.choice((*_REPLIES, f"{rng.choice(_REPLIES)} {question.text}")))
+    shapes: tuple[tuple[Turn, ...], ...] = (
+        (system, request),
+        (question, reply, request),
+        (system, question, reply, request),
+        (system, request, Turn("assistant", rng.choice(_REPLIES)), Turn("user", rng.choice(_FOLLOW_UPS))),
+    )
+    return Example(rng.choice(shapes), example.target, example.domain, example.source, example.weight)

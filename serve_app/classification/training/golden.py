@@ -10,7 +10,7 @@ from serve_app.contracts.assessment import Turn
 
 # ruff: noqa: RUF001 - letters that look like Latin ones are the point
 _TEXTS: Final = (
-    "", " ", "\n\t\x0d ", "Hi!", "hi", "Hello, how are you?", "Thanks!", "Good morning", "ok", "?", "...",
+    "", " ", "\n\t\r ", "Hi!", "hi", "Hello, how are you?", "Thanks!", "Good morning", "ok", "?", "...",
     "1234567890", "A", "a b", "How do I give feedback to a colleague who is often late?", "How can I sleep better?",
     "I feel stuck in my career.",
     "My manager ignores my ideas and I am losing motivation. I tried to raise it twice. What should I do next?",
@@ -32,7 +32,7 @@ _TEXTS: Final = (
     "안녕하세요!", "كيف أنظم وقتي بشكل أفضل؟", "שלום, מה שלומך?", "نص عربي with English mixed واخيرا",
     "नमस्ते, आप कैसे हैं?", "สวัสดี", "😀", "👩\u200d👩\u200d👧\u200d👦 family 🏳\ufe0f\u200d🌈",
     "👍🏽👍🏿 great!!! 🎉🎉🎉", "🇨🇭🇯🇵", "\x00", "nul\x00inside", "\x01\x02\x7f\x80", "\ud800",
-    "lone \udc00 surrogate", "\ud83d\ude00 as two halves", "\ufeffbom", "zero\u200bwidth\u200djoiner",
+    "lone \udc00 surrogate", "\ude00\ud83d halves in the wrong order", "\ufeffbom", "zero\u200bwidth\u200djoiner",
     "\u202eright to left override", "tab\tseparated\tvalues\n1\t2\t3", "1. one\n2. two\n3. three\n- four\n* five",
     "Pick one:\nA. red\nB. blue\nC. green", "UPPER CASE SHOUTING!!!", "https://example.org/a?b=c&d=e#f",
     "mail me at someone@example.org", "<script>alert(1)</script>",

@@ -61,6 +61,8 @@ _TALK_SLOTS: Final = {
 }  # fmt: skip
 
 _KNOW_EASY: Final = (
+    "What is the meaning of {concept}?", "Explain {concept} briefly.", "In which continent is {country}?",
+    "How many people live in {country}?", "What is {country} known for?", "Give me a fun fact about {country}.",
     "What is the capital of {country}?", "Who {deed}?", "When did {event}?", "How many {thing} are there in {whole}?",
     "What is {concept}?", "what does {concept} mean?", "Where is {country}?",
     "What language do they speak in {country}?", "Name {few} {category}.", "What's the largest {big}?",

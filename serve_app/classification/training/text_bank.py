@@ -37,10 +37,12 @@ _WRITE_HARD: Final = (
     "spells a word, and an ending that reinterprets the first scene. Then analyse which clue gives it away.",
 )  # fmt: skip
 _EXTRACT_EASY: Final = (
-    "Extract the {field} from this text: {record}", "List all {field}s in: {record}",
-    "What is the {field} here? {record}", "Summarize in one sentence: {record} {record}",
-    "Is the following review positive or negative? {review}", "Find the {field} in the text below.\n\n{record}",
-    "Which {field} is mentioned? {record}", "Classify this message as question, complaint or praise: {review}",
+    "Summarise this email in two lines: {record}", "Summarize: {record} {review}",
+    "Extract all {field}s from: {record}", "Extract the {field} from this text: {record}",
+    "List all {field}s in: {record}", "What is the {field} here? {record}",
+    "Summarize in one sentence: {record} {record}", "Is the following review positive or negative? {review}",
+    "Find the {field} in the text below.\n\n{record}", "Which {field} is mentioned? {record}",
+    "Classify this message as question, complaint or praise: {review}",
 )  # fmt: skip
 _EXTRACT_STANDARD: Final = (
     "Extract {field}, {field} and {field} as JSON from the text below.\n\n{record} {record}",

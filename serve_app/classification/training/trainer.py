@@ -53,9 +53,7 @@ def train(config: TrainingConfig, out_dir: Path, report: Report) -> TrainingRepo
     """
     rows = _rows_of(config)
     with _one_torch_thread():
-        report("prompts", 0.0)
-        made = made_examples(config.corpus, config.seed)
-        report("prompts", 1.0)
+        made = made_examples(config.corpus, config.seed, lambda fraction: report("prompts", fraction))
         examples, held_out = _split(made, rows, config)
         dataset = Dataset.of(examples, config.features, lambda fraction: report("features", fraction))
         network = _fitted(dataset, config, report)

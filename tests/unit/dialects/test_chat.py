@@ -279,6 +279,10 @@ def test_nulls_stand_for_what_was_left_out() -> None:
     assert parse(**dict.fromkeys(names)).is_streaming is False
 
 
+def test_of_several_faults_the_first_field_is_named() -> None:
+    assert refusal_of({"model": 1, "messages": [{"role": "user", "content": [{}]}], "n": 0}).param == "model"
+
+
 def test_a_million_wrong_messages_are_one_error() -> None:
     assert refusal_of({"model": "auto", "messages": [1] * 1_000_000}).param == "messages.0"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
@@ -192,6 +192,7 @@ deltas = st.one_of(
 )
 
 
+@settings(deadline=None)  # the client's union of all events takes its time to validate
 @given(st.lists(deltas, max_size=12), st.sampled_from(["stop", "tool_calls"]))
 def test_what_is_done_equals_what_was_said(said: list[dict[str, Any]], finish_reason: str) -> None:
     events = run(a_stream(), *map(a_chunk, said), a_chunk({}, finish_reason))

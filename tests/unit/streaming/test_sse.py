@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.streaming.sse import DONE, EventTooLarge, SseParser
@@ -39,6 +39,7 @@ def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(edges)]
 
 
+@settings(max_examples=1000, deadline=None)  # the splits that matter are rare
 @given(streams(), st.lists(st.integers(min_value=0), max_size=12))
 def test_any_split_of_any_stream_gives_the_same_events(stream: tuple[list[bytes], bytes], places: list[int]) -> None:
     events, encoded = stream
@@ -77,6 +78,15 @@ def test_a_blank_line_ends_an_event_without_waiting_for_more(blank_line: bytes) 
 def test_crlf_cut_in_its_middle_is_one_line_end() -> None:
     parser = SseParser()
     assert feed_all(parser, [b"data: a\r", b"\ndata: b\r", b"\n\r", b"\ndata: c\n\n"]) == [b"a\nb", b"c"]
+
+
+def test_a_line_end_after_a_cr_and_more_is_a_line_end_of_its_own() -> None:
+    parser = SseParser()
+    assert feed_all(parser, [b"data: a\r\rdata: b", b"\ndata: c\n\n"]) == [b"a", b"b\nc"]
+
+
+def test_a_cr_inside_a_network_chunk_is_a_line_end() -> None:
+    assert SseParser().feed(b"data: a\rdata: b\n\n") == [b"a\nb"]
 
 
 def test_many_events_in_one_network_chunk_are_all_given() -> None:
