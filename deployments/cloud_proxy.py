@@ -27,3 +27,7 @@ class CloudProxy:
 
     async def probe(self) -> None:
         await self._upstream.probe()
+
+    async def aclose(self) -> None:
+        """Closes the connections to the provider; for a proxy inside another's process."""
+        await self._upstream.aclose()

@@ -35,6 +35,7 @@ class Router:
         self._classifier: Classifier = (
             assembly.classifier(loaded, self._metrics) if classifier is None else HandleClassifier(classifier)
         )
+        self._inline = self._inline_proxies(proxies)
         self._gateway, self._background = assembly.gateway(
             loaded,
             self._upstreams(models, proxies),
@@ -47,20 +48,19 @@ class Router:
         """The hook that `serve.ingress()` calls on a replica."""
         return create_app(self._gateway, self._lifespan)
 
+    def _inline_proxies(self, proxies: Mapping[str, DeploymentHandle[Any]]) -> dict[str, CloudProxy]:
+        providers = {upstream.provider for upstream in self._loaded.active_upstreams.values() if upstream.provider}
+        return {provider_id: CloudProxy(self._loaded, provider_id) for provider_id in providers - proxies.keys()}
+
     def _upstreams(
         self, models: Mapping[str, DeploymentHandle[Any]], proxies: Mapping[str, DeploymentHandle[Any]]
     ) -> dict[str, Upstream]:
-        inline = {
-            provider_id: CloudProxy(self._loaded, provider_id)
-            for provider_id in {u.provider for u in self._loaded.active_upstreams.values() if u.provider}
-            if provider_id not in proxies
-        }
         upstreams: dict[str, Upstream] = {}
         for upstream_id, settings in self._loaded.active_upstreams.items():
             if settings.provider is None:
                 upstreams[upstream_id] = HandleUpstream(models[upstream_id], upstream_id)
-            elif settings.provider in inline:
-                upstreams[upstream_id] = inline[settings.provider]
+            elif settings.provider in self._inline:
+                upstreams[upstream_id] = self._inline[settings.provider]
             else:
                 upstreams[upstream_id] = HandleUpstream(proxies[settings.provider], upstream_id)
         return upstreams
@@ -69,5 +69,7 @@ class Router:
     async def _lifespan(self) -> AsyncIterator[None]:
         async with self._background():
             yield
+        for proxy in self._inline.values():
+            await proxy.aclose()
         if isinstance(self._classifier, TimeLimitedClassifier):
             await self._classifier.aclose()

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from serve_app import cli_classifier
 from serve_app.classification.artefact import ArtefactInvalid
 from serve_app.classification.calibration import CalibrationMismatch
 from serve_app.contracts.decision import Decision
@@ -21,10 +22,9 @@ from serve_app.settings.show import effective_config
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Check and show gateway configurations.")
-classifier_app = typer.Typer(no_args_is_help=True, help="The complexity classifier's life outside the request path.")
 models_app = typer.Typer(no_args_is_help=True, help="Model folders and the digests that vouch for them.")
 app.add_typer(config_app, name="config")
-app.add_typer(classifier_app, name="classifier")
+app.add_typer(cli_classifier.app, name="classifier")
 app.add_typer(models_app, name="models")
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The gateway configuration.")]

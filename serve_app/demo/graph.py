@@ -97,7 +97,7 @@ def _give_up(home: Path, is_late: threading.Event) -> None:
 
 def _not_ready(instance: Instance, watch: Watch, log: Path, *, is_late: bool) -> NotReady:
     unhealthy = watch.unhealthy()
-    names = ", ".join(unhealthy) or "Ray Serve itself"
+    names = f"; not healthy: {', '.join(unhealthy)}" if unhealthy else ""
     # Once the driver has reported, its own log holds nothing but those reports.
     own_words = "" if watch.deployments else tail(log)
     told = (watch.message.strip() or replica_log(ray_logs(instance), unhealthy) or own_words).splitlines()
@@ -105,7 +105,7 @@ def _not_ready(instance: Instance, watch: Watch, log: Path, *, is_late: bool) ->
     reason = f" ({told[-1].strip()[:200]})" if told and not is_late else ""
     when = f"was not ready after {clock_text(instance.ready_timeout_s)}" if is_late else "could not be deployed"
     return NotReady(
-        f"The graph {when}; not healthy: {names}{reason}.",
+        f"The graph {when}{names}{reason}.",
         f"Read above why; all logs are in {ray_logs(instance) / 'serve'} and {instance.logs}.",
         "\n".join(told[-30:]),
     )

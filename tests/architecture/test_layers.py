@@ -17,7 +17,7 @@ OUTSIDE_THE_LAYERS = {"demo"}
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    command: list[Path | str] = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
 
 

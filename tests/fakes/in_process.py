@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import yaml
 
 from deployments.cloud_proxy import CloudProxy
 from serve_app import assembly
-from serve_app.contracts.upstream import Upstream
 from serve_app.contracts.vocabulary import LOCAL
 from serve_app.http_api.app import create_app
 from serve_app.settings.load import LoadedSettings, load_settings
@@ -52,16 +51,25 @@ def serving(loaded: LoadedSettings, providers: Providers) -> Iterator[str]:
     """The gateway's address while it serves."""
     metrics = Metrics()
     classifier = assembly.classifier(loaded, metrics)
-    upstreams: dict[str, Upstream] = {
+    upstreams = {
         upstream_id: CloudProxy(loaded, settings.provider) if settings.provider else _simulated_local(providers)
         for upstream_id, settings in loaded.active_upstreams.items()
     }
     gateway, background = assembly.gateway(
         loaded, upstreams, classifier, assembly.memory_ledger(loaded), metrics=metrics
     )
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        async with background():
+            yield
+        for upstream in upstreams.values():
+            await upstream.aclose()
+        await classifier.aclose()
+
     port = free_port()
     server = uvicorn.Server(
-        uvicorn.Config(create_app(gateway, background), host="127.0.0.1", port=port, log_level="error", lifespan="on")
+        uvicorn.Config(create_app(gateway, lifespan), host="127.0.0.1", port=port, log_level="error", lifespan="on")
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

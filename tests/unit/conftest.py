@@ -5,6 +5,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long one example takes is the machine's business: a busy one must not fail a property that holds.
+settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unit")
 
 INET_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 DEFAULT_FAMILY = -1

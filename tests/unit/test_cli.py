@@ -1,5 +1,6 @@
 """The `upcoach` command: what it prints where, and how it ends."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,9 +172,17 @@ def test_show_refuses_what_validate_refuses(tmp_path: Path) -> None:
 
 
 def test_verify_says_that_every_file_matches_or_which_does_not(tmp_path: Path) -> None:
-    missing = run("models", "verify", tmp_path, "--manifest", tmp_path / "absent.json")
-    assert (missing.exit_code, missing.stdout) == (1, "")
-    assert missing.stderr
+    folder, manifest = tmp_path / "model", tmp_path / "manifest.json"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"abc")
+    digest = {"sha256": hashlib.sha256(b"abc").hexdigest(), "num_bytes": 3}
+    manifest.write_text(json.dumps({"name": "m", "files": {"weights": digest}}), encoding="utf-8")
+    whole = run("models", "verify", folder, "--manifest", manifest)
+    assert (whole.exit_code, whole.stdout) == (0, f"{folder}: every file matches {manifest}\n")
+    (folder / "weights").write_bytes(b"abd")
+    changed = run("models", "verify", folder, "--manifest", manifest)
+    assert (changed.exit_code, changed.stdout) == (1, "")
+    assert "weights" in changed.stderr
 
 
 def test_the_console_script_runs_the_app(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

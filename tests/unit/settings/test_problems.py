@@ -85,6 +85,7 @@ class Leaf(StrictModel):
 
 class Tree(StrictModel):
     either: int | Leaf | None = None
+    eithers: int | list[Leaf] | None = None
     maybe: Leaf | None = None
     noted: Annotated[Leaf, Field(description="x")] = Leaf()
     many: list[Leaf] = Field(default_factory=list)
@@ -114,3 +115,4 @@ def test_an_unknown_key_is_compared_with_those_of_its_own_model(raw: dict[str, A
 
 def test_where_the_model_cannot_be_told_the_key_is_still_unknown() -> None:
     assert sentences({"either": {"color": 1}})["either.Leaf.color"] == "unknown key"
+    assert sentences({"eithers": [{"color": 1}]})["eithers.list[Leaf].0.color"] == "unknown key"
