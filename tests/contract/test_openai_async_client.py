@@ -94,9 +94,7 @@ async def test_a_client_that_leaves_before_the_first_token_stops_the_upstream_wi
     async_client: openai.AsyncOpenAI, target: Target
 ) -> None:
     target.cloud.behave(fault="hang")
-    asking = asyncio.create_task(
-        async_client.chat.completions.create(model="cloud", messages=GREETING, stream=True)
-    )
+    asking = asyncio.create_task(async_client.chat.completions.create(model="cloud", messages=GREETING, stream=True))
     while not target.cloud.served()["in_flight"]:
         await asyncio.sleep(0.02)
     asking.cancel()

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -13,6 +14,9 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 START_LIMIT_S = 20.0
+
+TLS = ssl.create_default_context()
+"""For clients that are made often: each would read all root certificates again, though none of them is used here."""
 
 
 def free_port() -> int:
@@ -30,13 +34,13 @@ class RunningSimulator:
     process: subprocess.Popen[bytes]
 
     def behave(self, **behaviour: object) -> None:
-        httpx.put(f"{self.url}/_sim/behaviour", json=behaviour).raise_for_status()
+        httpx.put(f"{self.url}/_sim/behaviour", json=behaviour, verify=TLS).raise_for_status()
 
     def reset(self) -> None:
-        httpx.post(f"{self.url}/_sim/reset").raise_for_status()
+        httpx.post(f"{self.url}/_sim/reset", verify=TLS).raise_for_status()
 
     def served(self) -> dict[str, object]:
-        answer: dict[str, object] = httpx.get(f"{self.url}/_sim/served").raise_for_status().json()
+        answer: dict[str, object] = httpx.get(f"{self.url}/_sim/served", verify=TLS).raise_for_status().json()
         return answer
 
 
@@ -61,7 +65,7 @@ def _wait_until_up(running: RunningSimulator) -> None:
         if running.process.poll() is not None:
             raise RuntimeError(f"the simulator ended with {running.process.returncode}")
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{running.url}/healthz").status_code == 200:
+            if httpx.get(f"{running.url}/healthz", verify=TLS).status_code == 200:
                 return
         time.sleep(0.05)
     raise RuntimeError(f"the simulator did not answer within {START_LIMIT_S} s")

@@ -127,9 +127,7 @@ async def test_a_forbidden_request_and_its_decision() -> None:
 @pytest.mark.parametrize("name", ["X-Upcoach-Tier", "X-Upcoach-Data-Class", "X-Upcoach-Deadline-Ms", "Authorization"])
 async def test_a_header_that_is_refused(name: str) -> None:
     stage = stage_of()
-    answer = await ask(
-        stage.app, "POST", "/v1/chat/completions", headers={**AUTH, name.lower(): MARKER}, parts=[b"{}"]
-    )
+    answer = await ask(stage.app, "POST", "/v1/chat/completions", headers={**AUTH, name.lower(): MARKER}, parts=[b"{}"])
     assert answer.status in (400, 401)
     await check(stage, answer, may_answer=False)
 

@@ -88,6 +88,7 @@ class Tree(StrictModel):
     eithers: int | list[Leaf] | None = None
     maybe: Leaf | None = None
     noted: Annotated[Leaf, Field(description="x")] = Leaf()
+    inner: list[Annotated[Leaf, Field(description="x")]] = Field(default_factory=list)
     many: list[Leaf] = Field(default_factory=list)
     named: dict[str, Leaf] = Field(default_factory=dict)
     nested: dict[str, list[Leaf]] = Field(default_factory=dict)
@@ -104,6 +105,7 @@ def sentences(raw: dict[str, Any], model: type[BaseModel] = Tree) -> dict[str, s
     [
         ({"maybe": {"color": 1}}, "maybe.color"),
         ({"noted": {"color": 1}}, "noted.color"),
+        ({"inner": [{"color": 1}]}, "inner.0.color"),
         ({"many": [{}, {"color": 1}]}, "many.1.color"),
         ({"named": {"x": {"color": 1}}}, "named.x.color"),
         ({"nested": {"x": [{"color": 1}]}}, "nested.x.0.color"),

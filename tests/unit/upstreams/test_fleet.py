@@ -27,6 +27,13 @@ async def test_a_fresh_fleet_is_available_idle_and_unobserved() -> None:
     assert snapshot.states == {"a": UpstreamState(), "b": UpstreamState()}
 
 
+async def test_an_upstream_is_promised_to_others_only_once_it_was_found() -> None:
+    fleet = fleet_of(a=ScriptedUpstream())
+    assert fleet.availability() == {"a": False}
+    await fleet.probe_all(1.0)
+    assert fleet.availability() == {"a": True}
+
+
 async def test_an_upstream_in_two_tiers_has_one_seat() -> None:
     upstream = ScriptedUpstream()
     tiers = (Tier.LOCAL_FAST, Tier.LOCAL_STANDARD)
@@ -100,6 +107,7 @@ async def test_the_time_to_the_first_token_is_a_moving_average() -> None:
 )
 async def test_only_an_unreachable_upstream_is_left_out_at_once(error: UpstreamFailed, is_available: bool) -> None:
     fleet = fleet_of(a=ScriptedUpstream())
+    await fleet.probe_all(1.0)
     fleet.saw_failure("a", error)
     assert fleet.availability() == {"a": is_available}
     assert fleet.snapshot().state_of("a").is_available is is_available
