@@ -79,8 +79,8 @@ class HandleLedger:
             claim: Claim = await self._handle.claim.remote(tenant_id, key, body_digest)
             return claim
 
-    async def keep_answer(self, tenant_id: str, key: str, answer: StoredAnswer | None) -> None:
-        await self._handle.keep_answer.remote(tenant_id, key, answer)
+    async def keep_answer(self, tenant_id: str, key: str, body_digest: bytes, answer: StoredAnswer | None) -> None:
+        await self._handle.keep_answer.remote(tenant_id, key, body_digest, answer)
 
 
 @asynccontextmanager

@@ -21,8 +21,8 @@ class Ledger:
     async def claim(self, tenant_id: str, key: str, body_digest: bytes) -> Claim:
         return await self._ledger.claim(tenant_id, key, body_digest)
 
-    async def keep_answer(self, tenant_id: str, key: str, answer: StoredAnswer | None) -> None:
-        await self._ledger.keep_answer(tenant_id, key, answer)
+    async def keep_answer(self, tenant_id: str, key: str, body_digest: bytes, answer: StoredAnswer | None) -> None:
+        await self._ledger.keep_answer(tenant_id, key, body_digest, answer)
 
     async def attempts_of(self, request_id: str) -> list[Attempt]:
         return await self._ledger.attempts_of(request_id)

@@ -41,6 +41,8 @@ DIALECTS: Mapping[str, Dialect] = {
     "/v1/embeddings": EmbeddingsDialect(),
 }
 
+FLUSH_LIMIT_S = 5.0
+
 Background = Callable[[], AbstractAsyncContextManager[None]]
 
 
@@ -135,6 +137,7 @@ def memory_ledger(loaded: LoadedSettings) -> MemoryLedger:
             max_attempts=ledger.max_attempts,
             max_idempotency_keys=ledger.max_idempotency_keys,
             max_kept_answer_bytes=ledger.max_kept_answer_bytes,
+            max_kept_bytes=ledger.max_kept_bytes,
             idempotency_ttl_s=ledger.idempotency_ttl_s,
         )
     )
@@ -197,3 +200,4 @@ async def _background(fleet: Fleet, outbox: LedgerOutbox, probe_interval_s: floa
         yield
         for task in running:
             task.cancel()
+    await outbox.flush(FLUSH_LIMIT_S)

@@ -31,11 +31,12 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Upper limits of what is held; the oldest goes first. `idempotency_ttl_s` in seconds."""
+    """Upper limits of what is held; the oldest goes first. `max_kept_bytes` is of all kept answers together."""
 
     max_attempts: int
     max_idempotency_keys: int
     max_kept_answer_bytes: int
+    max_kept_bytes: int
     idempotency_ttl_s: float
 
 
@@ -54,6 +55,7 @@ class MemoryLedger:
         self._attempts: deque[Attempt] = deque(maxlen=bounds.max_attempts)
         self._totals: dict[tuple[str, str], Total] = {}
         self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+        self._num_kept_bytes = 0
 
     async def record(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
@@ -72,26 +74,31 @@ class MemoryLedger:
         entry = self._entries.get((tenant_id, key))
         if entry is None:
             if len(self._entries) >= self._bounds.max_idempotency_keys:
-                self._entries.popitem(last=False)
+                self._forget_oldest()
             self._entries[tenant_id, key] = _Entry(body_digest, self._clock())
             return Claim(is_owner=True)
         if entry.body_digest != body_digest:
             raise IdempotencyConflict
         return Claim(is_owner=False, answer=entry.answer)
 
-    async def keep_answer(self, tenant_id: str, key: str, answer: StoredAnswer | None) -> None:
+    async def keep_answer(self, tenant_id: str, key: str, body_digest: bytes, answer: StoredAnswer | None) -> None:
         entry = self._entries.get((tenant_id, key))
-        if entry is None:
+        if entry is None or entry.body_digest != body_digest or entry.answer is not None:
             return
         if answer is None or len(answer.body) > self._bounds.max_kept_answer_bytes:
             del self._entries[tenant_id, key]
             return
         entry.answer = answer
+        self._num_kept_bytes += len(answer.body)
+        while self._num_kept_bytes > self._bounds.max_kept_bytes:
+            self._forget_oldest()
 
     def _expire(self) -> None:
         oldest_allowed = self._clock() - self._bounds.idempotency_ttl_s
-        while self._entries:
-            key, entry = next(iter(self._entries.items()))
-            if entry.claimed_at > oldest_allowed:
-                return
-            del self._entries[key]
+        while self._entries and next(iter(self._entries.values())).claimed_at <= oldest_allowed:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, entry = self._entries.popitem(last=False)
+        if entry.answer is not None:
+            self._num_kept_bytes -= len(entry.answer.body)

@@ -34,14 +34,30 @@ class LedgerOutbox:
         """Sends batches until cancelled; a batch that the ledger did not take stays at the head of the queue."""
         while True:
             await self._has_rows.wait()
-            batch = [self._queue[position] for position in range(min(self._BATCH, len(self._queue)))]
-            try:
-                await self._ledger.record(batch)
-            except Exception as error:  # noqa: BLE001 - a background loop: whatever the ledger raises must not end it
-                log.warning("ledger did not take %d attempts: %s", len(batch), type(error).__name__)
+            if not await self._send_batch():
                 await asyncio.sleep(self._PAUSE_S)
-                continue
-            for _ in batch:
-                self._queue.popleft()
-            if not self._queue:
-                self._has_rows.clear()
+
+    async def flush(self, time_limit_s: float) -> None:
+        """Sends what is left when the router ends; what the ledger does not take in time is lost, and counted."""
+        try:
+            async with asyncio.timeout(time_limit_s):
+                while self._queue and await self._send_batch():
+                    pass
+        except TimeoutError:
+            log.warning("no time left for the ledger")
+        if self._queue:
+            self.num_lost += len(self._queue)
+            log.error("%d attempts never reached the ledger", len(self._queue))
+
+    async def _send_batch(self) -> bool:
+        batch = [self._queue[position] for position in range(min(self._BATCH, len(self._queue)))]
+        try:
+            await self._ledger.record(batch)
+        except Exception as error:  # noqa: BLE001 - a background loop: whatever the ledger raises must not end it
+            log.warning("ledger did not take %d attempts: %s", len(batch), type(error).__name__)
+            return False
+        for _ in batch:
+            self._queue.popleft()
+        if not self._queue:
+            self._has_rows.clear()
+        return True

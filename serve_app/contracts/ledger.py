@@ -32,6 +32,9 @@ class Ledger(Protocol):
         """Raises IdempotencyConflict when the key was used with another body."""
         ...
 
-    async def keep_answer(self, tenant_id: str, key: str, answer: StoredAnswer | None) -> None:
-        """Stores the owner's answer for replay; None gives the claim back, so that the caller may try again."""
+    async def keep_answer(self, tenant_id: str, key: str, body_digest: bytes, answer: StoredAnswer | None) -> None:
+        """Stores the owner's answer for replay; None gives the claim back, so that the caller may try again.
+
+        Does nothing when the claim has gone to another body in the meantime.
+        """
         ...

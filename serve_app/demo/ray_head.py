@@ -88,6 +88,7 @@ def ray_environment(instance: Instance, ports: Ports, base: Mapping[str, str]) -
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.edge.middlewares",
         "RAY_USAGE_STATS_ENABLED": "0",
         # Who may talk to Ray may run code as this user; other users of the machine reach the loopback address too.
         "RAY_AUTH_MODE": "token",

@@ -24,14 +24,15 @@ async def until_client_leaves(
     watcher = asyncio.ensure_future(_left(receive))
     try:
         await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientLeft
     except BaseException:
         await _abandon(task, discard)
         raise
     finally:
         watcher.cancel()
-    return task.result()
+    if task.done():
+        return task.result()
+    await _abandon(task, discard)
+    raise ClientLeft
 
 
 async def _abandon(task: asyncio.Future[T], discard: Callable[[T], Awaitable[None]] | None) -> None:

@@ -12,13 +12,14 @@ class ReplayGuard:
     def __init__(self, ledger: Ledger, tenant_id: str, key: str | None) -> None:
         self._ledger, self._tenant_id, self._key = ledger, tenant_id, key
         self._is_owner = False
+        self._digest = b""
 
     async def claim(self, route: str, raw: bytes) -> StoredAnswer | None:
         """Raises IdempotencyConflict, or IdempotencyInProgress while the first request still runs."""
         if self._key is None:
             return None
-        digest = hashlib.sha256(route.encode() + b"\0" + raw).digest()
-        claim = await self._ledger.claim(self._tenant_id, self._key, digest)
+        self._digest = hashlib.sha256(route.encode() + b"\0" + raw).digest()
+        claim = await self._ledger.claim(self._tenant_id, self._key, self._digest)
         self._is_owner = claim.is_owner
         if not claim.is_owner and claim.answer is None:
             raise IdempotencyInProgress
@@ -33,4 +34,4 @@ class ReplayGuard:
         if not self._is_owner or self._key is None:
             return
         self._is_owner = False
-        await self._ledger.keep_answer(self._tenant_id, self._key, answer)
+        await self._ledger.keep_answer(self._tenant_id, self._key, self._digest, answer)

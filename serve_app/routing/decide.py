@@ -55,7 +55,7 @@ def _rank(
         for position, candidate in enumerate(fitting)
     ]
     return sorted(
-        _behind_other_clouds(scored),
+        _in_tier_order(_behind_other_clouds(scored)),
         key=lambda s: (s.candidate.tier is not facts.wanted_tier, -s.total, s.candidate.tier),
     )
 
@@ -65,6 +65,18 @@ def _behind_other_clouds(scored: Sequence[Scored]) -> list[Scored]:
     others = [s.total for s in scored if not s.candidate.tier.is_local and s.candidate.tier is not Tier.CLOUD_FALLBACK]
     ceiling = min(others, default=1.0)
     return [replace(s, total=min(s.total, ceiling)) if s.candidate.tier is Tier.CLOUD_FALLBACK else s for s in scored]
+
+
+def _in_tier_order(scored: Sequence[Scored]) -> list[Scored]:
+    """A tier's list is an order of preference: a later upstream counts for no more than an earlier one with room."""
+    ceilings: dict[Tier, float] = {}
+    ordered = []
+    for one in scored:
+        total = min(one.total, ceilings.get(one.candidate.tier, 1.0))
+        if one.parts["load"] > 0:
+            ceilings[one.candidate.tier] = total
+        ordered.append(replace(one, total=total))
+    return ordered
 
 
 def _weigh(candidate: Candidate, parts: dict[str, float], policy: RoutingPolicy) -> Scored:
@@ -101,7 +113,7 @@ def _reason(facts: RequestFacts, chosen: Candidate, policy: RoutingPolicy) -> Re
         return Reason.LOCAL_ONLY if facts.allowed_places <= {LOCAL} else Reason.BEST_AVAILABLE
     match chosen.tier:
         case Tier.LOCAL_FAST:
-            return Reason.SIMPLE
+            return Reason.SIMPLE if facts.complexity <= policy.fast_reach else Reason.BEST_AVAILABLE
         case Tier.LOCAL_STANDARD:
             return Reason.STANDARD
         case Tier.CLOUD_SPECIALIZED:

@@ -131,10 +131,7 @@ def _broken_references(tree: GatewaySettings) -> Iterator[tuple[Location, str]]:
         if upstream.provider is not None and upstream.provider not in tree.providers:
             hint = did_you_mean(upstream.provider, tree.providers)
             yield ("upstreams", upstream_id, "provider"), f"no provider is named '{upstream.provider}'{hint}"
-        original = upstream.stands_in_for
-        if original is not None and (original not in tree.upstreams or original == upstream_id):
-            hint = did_you_mean(original, set(tree.upstreams) - {upstream_id})
-            yield ("upstreams", upstream_id, "stands_in_for"), f"no other upstream is named '{original}'{hint}"
+        yield from _broken_stand_in(tree, upstream_id, upstream)
     for tier, settings in tree.tiers.items():
         for position, upstream_id in enumerate(settings.upstreams):
             here: Location = ("tiers", tier.name, "upstreams", position)
@@ -144,6 +141,23 @@ def _broken_references(tree: GatewaySettings) -> Iterator[tuple[Location, str]]:
             if (tree.upstreams[upstream_id].local is not None) != tier.is_local:
                 kind = "a local model" if tier.is_local else "a provider"
                 yield here, f"{tier.name} needs {kind}, and '{upstream_id}' is not one"
+
+
+def _broken_stand_in(
+    tree: GatewaySettings, upstream_id: str, upstream: UpstreamSettings
+) -> Iterator[tuple[Location, str]]:
+    """Only an upstream that may be missing can be stood in for, and nobody stands in for a stand-in."""
+    name = upstream.stands_in_for
+    if name is None:
+        return
+    here: Location = ("upstreams", upstream_id, "stands_in_for")
+    original = tree.upstreams.get(name)
+    if original is None or name == upstream_id:
+        yield here, f"no other upstream is named '{name}'{did_you_mean(name, set(tree.upstreams) - {upstream_id})}"
+        return
+    provider = tree.providers.get(original.provider or "")
+    if original.stands_in_for is not None or provider is None or not provider.optional or provider.api_key is None:
+        yield here, f"'{name}' is always there: only an upstream of an optional provider with a secret can be missing"
 
 
 def _idle_names(tree: GatewaySettings) -> Iterator[tuple[Location, str]]:
@@ -171,12 +185,21 @@ def _missing_secrets(
         for provider_id, provider in tree.providers.items()
         if provider.api_key is not None and not provider.optional
     ]
-    refs += [(("tenants", tenant_id, "key"), tenant.key) for tenant_id, tenant in tree.tenants.items()]
     for location, ref in refs:
         try:
             resolve_secret(ref, base_dir, environment)
         except MissingSecret as error:
             yield location, f"missing secret: {error}"
+    owners: dict[str, str] = {}
+    for tenant_id, tenant in tree.tenants.items():
+        here: Location = ("tenants", tenant_id, "key")
+        try:
+            key = resolve_secret(tenant.key, base_dir, environment).get_secret_value()
+        except MissingSecret as error:
+            yield here, f"missing secret: {error}"
+            continue
+        if owners.setdefault(key, tenant_id) != tenant_id:
+            yield here, f"the same key as that of '{owners[key]}': nobody could tell the two tenants apart"
 
 
 def _active_upstreams(

@@ -6,18 +6,20 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, model_validator
 
 from serve_app.contracts.vocabulary import LOCAL, Capability, DataClass, Domain, Place, Tier
+from serve_app.settings.problems import did_you_mean
 from serve_app.strict import StrictModel
 
 Placement = Literal["deployment", "inline"]
-Seconds = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+# Strict: a quoted number or a yes is not a number, though pydantic would make one of it.
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
 
 
 def _tier_by_name(value: object) -> object:
     if isinstance(value, str) and value in Tier.__members__:
         return Tier[value]
-    raise ValueError(f"name one of {', '.join(Tier.__members__)}")
+    raise ValueError(f"not a tier{did_you_mean(str(value), Tier.__members__)}")
 
 
 TierName = Annotated[Tier, BeforeValidator(_tier_by_name), PlainSerializer(lambda tier: tier.name)]
@@ -81,6 +83,7 @@ class LedgerSettings(StrictModel):
     max_queued_attempts: Count = 10_000
     max_idempotency_keys: Count = 10_000
     max_kept_answer_bytes: Count = 1_048_576
+    max_kept_bytes: Count = 67_108_864
     idempotency_ttl_s: Seconds = 86_400.0
 
 
@@ -134,7 +137,7 @@ class PriceSettings(StrictModel):
 class ProviderSettings(StrictModel):
     """A cloud provider that speaks OpenAI's protocol. `optional`: without its secret it is left out, not an error."""
 
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$")]
     place: Place
     api_key: SecretRef | None = None
     optional: bool = False

@@ -24,7 +24,7 @@ def resolve_secret(ref: SecretRef, base_dir: Path, environment: Mapping[str, str
         tried.append(f"environment variable {ref.env} is not set{_nearest(ref.env, environment)}")
     if ref.file is not None:
         try:
-            value = (base_dir / ref.file).read_text(encoding="utf-8").strip()
+            value = (base_dir / ref.file.expanduser()).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             tried.append(f"file {ref.file} cannot be read ({type(error).__name__})")
         else:

@@ -1,5 +1,6 @@
 """What a caller sees when the chosen provider fails, and where confidential data does not go."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import openai
@@ -12,7 +13,10 @@ from tests.fakes.targets import Target
 BEFORE_THE_FIRST = ["refuse", "http_500", "http_503", "rate_limited", "rate_limited_date", "unauthorized", "empty",
                     "error_in_200", "rubbish", "die_before_first"]  # fmt: skip
 AFTER_THE_FIRST = ["die_after_n", "error_after_n", "rubbish_after_n", "no_finish", "no_done"]
-CLOUD_ONLY = {"X-Upcoach-Tier": "CLOUD_ENHANCED"}
+
+
+def read_into(chunks: list[Any], stream: Iterable[Any]) -> None:
+    chunks.extend(stream)
 
 
 @pytest.mark.parametrize("fault", BEFORE_THE_FIRST)
@@ -59,25 +63,24 @@ def test_a_stream_that_breaks_is_the_clients_error_and_never_a_false_end(
 ) -> None:
     # With a pace, so that content has left before the break.
     target.cloud.behave(fault=fault, tokens_per_s=200, jitter=0, num_tokens=8)
-    reasons: list[str | None] = []
-    text = ""
-    with client.chat.completions.create(model="cloud", messages=HARD, stream=True) as stream:
-        with pytest.raises(openai.APIError) as caught:
-            for chunk in stream:
-                reasons.append(chunk.choices[0].finish_reason)
-                text += chunk.choices[0].delta.content or ""
-    assert text
-    assert set(reasons) == {None}
+    chunks: list[Any] = []
+    stream = client.chat.completions.create(model="cloud", messages=HARD, stream=True)
+    with stream, pytest.raises(openai.APIError) as caught:
+        read_into(chunks, stream)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert {chunk.choices[0].finish_reason for chunk in chunks} == {None}
     assert caught.value.code in ("upstream_broken", "upstream_refused")
     assert target.fallback.served()["started"] == 0
 
 
 def test_a_stream_that_breaks_inside_a_tool_call_is_the_clients_error(client: openai.OpenAI, target: Target) -> None:
     target.cloud.behave(fault="die_in_tool_call", fault_after_chunks=2, tokens_per_s=200, jitter=0)
-    with client.chat.completions.create(model="cloud", messages=HARD, stream=True) as stream:
-        with pytest.raises(openai.APIError):
-            for chunk in stream:
-                assert chunk.choices[0].finish_reason is None
+    chunks: list[Any] = []
+    stream = client.chat.completions.create(model="cloud", messages=HARD, stream=True)
+    with stream, pytest.raises(openai.APIError):
+        read_into(chunks, stream)
+    assert any(chunk.choices[0].delta.tool_calls for chunk in chunks)
+    assert {chunk.choices[0].finish_reason for chunk in chunks} == {None}
 
 
 def test_a_response_whose_stream_breaks_has_failed(client: openai.OpenAI, target: Target) -> None:
@@ -94,11 +97,11 @@ def test_a_response_whose_stream_breaks_has_failed(client: openai.OpenAI, target
 
 def test_a_stream_that_stalls_ends_at_its_deadline(client: openai.OpenAI, target: Target) -> None:
     target.cloud.behave(fault="stall_after_n", tokens_per_s=200)
-    with client.chat.completions.create(
+    stream = client.chat.completions.create(
         model="cloud", messages=HARD, stream=True, extra_headers={"X-Upcoach-Deadline-Ms": "700"}
-    ) as stream:
-        with pytest.raises(openai.APIError) as caught:
-            list(stream)
+    )
+    with stream, pytest.raises(openai.APIError) as caught:
+        list(stream)
     assert caught.value.code == "deadline_exceeded"
 
 

@@ -26,7 +26,7 @@ class Exchange:
         self.send_error: Exception | None = None
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self._has_left, self._has_ended = asyncio.Event(), asyncio.Event()
-        self.num_parts_read = 0
+        self.num_parts_read, self.has_read = 0, asyncio.Event()
         self.status = 0
         self.headers: dict[str, str] = {}
         self.task = asyncio.ensure_future(app(scope, self._receive, self._send))
@@ -37,6 +37,7 @@ class Exchange:
         if self.num_parts_read < len(self._parts):
             part = self._parts[self.num_parts_read]
             self.num_parts_read += 1
+            self.has_read.set()
             has_more = self._is_cut or self.num_parts_read < len(self._parts)
             return {"type": "http.request", "body": part, "more_body": has_more}
         ends = [asyncio.ensure_future(event.wait()) for event in (self._has_left, self._has_ended)]

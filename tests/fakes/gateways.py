@@ -34,6 +34,13 @@ RETRY_AFTER_S = 5.0
 MAX_BODY_BYTES = 10_000
 MAX_KEPT_ANSWER_BYTES = 2_000
 EASY, HARD = 0.1, 0.9
+LEDGER_BOUNDS = Bounds(
+    max_attempts=1000,
+    max_idempotency_keys=100,
+    max_kept_answer_bytes=100_000,
+    max_kept_bytes=10_000_000,
+    idempotency_ttl_s=3600.0,
+)
 
 TENANTS = (
     (key_digest(KEY), Tenant("everything", frozenset(Tier), PLACES, DataClass.PUBLIC)),
@@ -61,7 +68,7 @@ class FixedClassifier:
 
 
 def a_ledger() -> MemoryLedger:
-    return MemoryLedger(Bounds(1000, 100, 100_000, 3600.0))
+    return MemoryLedger(LEDGER_BOUNDS)
 
 
 @dataclass
@@ -149,8 +156,8 @@ def stage_of(
 ) -> Stage:
     """An upstream without a script gives a whole answer, or a whole stream."""
     usual: Script = WHOLE_STREAM if is_streaming else [completion("Hello")]
-    scripts = (usual if script is None else script for script in (local, cloud, fallback))
-    return Stage(*map(ScriptedUpstream, scripts), FixedClassifier(complexity), ledger or a_ledger())
+    upstreams = [ScriptedUpstream(usual if script is None else script) for script in (local, cloud, fallback)]
+    return Stage(upstreams[0], upstreams[1], upstreams[2], FixedClassifier(complexity), ledger or a_ledger())
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What the contract is checked against: a gateway's address, a key for it, and the simulators behind its cloud tiers."""
+"""What the contract is checked against: a gateway's address, a key for it, and the simulators of its cloud tiers."""
 
 from typing import Protocol
 

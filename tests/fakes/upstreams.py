@@ -24,7 +24,8 @@ class ScriptedUpstream:
     """Plays one script a call, the last one again for each further call.
 
     Bytes are a payload (for `complete` and `embed` the answer), a list a batch of them, an exception is raised.
-    `cancel_error` is raised in place of a cancellation. `calls` holds every order, `num_running` the calls that have begun and not ended.
+    `cancel_error` is raised in place of a cancellation. `calls` holds every order, `num_running` the calls that have
+    begun and not ended.
     """
 
     def __init__(self, *scripts: Script) -> None:

@@ -22,9 +22,11 @@ def a_ledger(
     max_attempts: int = 3,
     max_idempotency_keys: int = 2,
     max_kept_answer_bytes: int = 10,
+    max_kept_bytes: int = 100,
     clock: FakeClock | None = None,
 ) -> MemoryLedger:
-    return MemoryLedger(Bounds(max_attempts, max_idempotency_keys, max_kept_answer_bytes, TTL_S), clock or FakeClock())
+    bounds = Bounds(max_attempts, max_idempotency_keys, max_kept_answer_bytes, max_kept_bytes, TTL_S)
+    return MemoryLedger(bounds, clock or FakeClock())
 
 
 async def test_attempts_of_a_request_come_back_in_order() -> None:
@@ -81,7 +83,7 @@ async def test_the_first_to_claim_a_key_owns_it_and_the_next_waits_for_the_answe
     ledger = a_ledger()
     assert await ledger.claim("acme", "k", BODY) == OWNER
     assert await ledger.claim("acme", "k", BODY) == RUNNING
-    await ledger.keep_answer("acme", "k", an_answer())
+    await ledger.keep_answer("acme", "k", BODY, an_answer())
     assert await ledger.claim("acme", "k", BODY) == Claim(is_owner=False, answer=an_answer())
 
 
@@ -90,7 +92,7 @@ async def test_a_key_with_another_body_is_a_conflict(is_finished: bool) -> None:
     ledger = a_ledger()
     await ledger.claim("acme", "k", BODY)
     if is_finished:
-        await ledger.keep_answer("acme", "k", an_answer())
+        await ledger.keep_answer("acme", "k", BODY, an_answer())
     with pytest.raises(IdempotencyConflict):
         await ledger.claim("acme", "k", OTHER_BODY)
 
@@ -98,14 +100,14 @@ async def test_a_key_with_another_body_is_a_conflict(is_finished: bool) -> None:
 async def test_tenants_do_not_share_keys() -> None:
     ledger = a_ledger()
     await ledger.claim("acme", "k", BODY)
-    await ledger.keep_answer("acme", "k", an_answer())
+    await ledger.keep_answer("acme", "k", BODY, an_answer())
     assert await ledger.claim("globex", "k", OTHER_BODY) == OWNER
 
 
 async def test_a_claim_that_is_given_back_is_free_again() -> None:
     ledger = a_ledger()
     await ledger.claim("acme", "k", BODY)
-    await ledger.keep_answer("acme", "k", None)
+    await ledger.keep_answer("acme", "k", BODY, None)
     assert await ledger.claim("acme", "k", OTHER_BODY) == OWNER
 
 
@@ -113,13 +115,13 @@ async def test_a_claim_that_is_given_back_is_free_again() -> None:
 async def test_an_answer_over_the_bound_is_not_kept(num_bytes: int, is_kept: bool) -> None:
     ledger = a_ledger(max_kept_answer_bytes=10)
     await ledger.claim("acme", "k", BODY)
-    await ledger.keep_answer("acme", "k", an_answer(body=b"x" * num_bytes))
+    await ledger.keep_answer("acme", "k", BODY, an_answer(body=b"x" * num_bytes))
     assert (await ledger.claim("acme", "k", BODY)).is_owner is not is_kept
 
 
 async def test_an_answer_for_a_key_that_nobody_holds_is_dropped() -> None:
     ledger = a_ledger()
-    await ledger.keep_answer("acme", "k", an_answer())
+    await ledger.keep_answer("acme", "k", BODY, an_answer())
     assert await ledger.claim("acme", "k", BODY) == OWNER
 
 
@@ -147,7 +149,7 @@ async def test_time_runs_from_the_claim_and_only_what_is_old_is_forgotten() -> N
     await ledger.claim("acme", "old", BODY)
     clock.advance(TTL_S / 2)
     await ledger.claim("acme", "young", BODY)
-    await ledger.keep_answer("acme", "old", an_answer())
+    await ledger.keep_answer("acme", "old", BODY, an_answer())
     clock.advance(TTL_S / 2)
     assert await ledger.claim("acme", "young", BODY) == RUNNING
     assert await ledger.claim("acme", "old", OTHER_BODY) == OWNER
@@ -166,3 +168,21 @@ def test_keys_never_exceed_their_bound(claims: list[tuple[str, float]], max_keys
         return most
 
     assert asyncio.run(most_held()) <= max_keys
+
+
+async def test_all_kept_answers_together_stay_within_their_bound() -> None:
+    ledger = a_ledger(max_idempotency_keys=10, max_kept_bytes=25)
+    for key in ("first", "second", "third"):
+        await ledger.claim("acme", key, BODY)
+        await ledger.keep_answer("acme", key, BODY, an_answer(body=b"x" * 10))
+    assert await ledger.claim("acme", "third", BODY) == Claim(is_owner=False, answer=an_answer(body=b"x" * 10))
+    assert await ledger.claim("acme", "first", BODY) == OWNER
+
+
+async def test_a_late_answer_is_not_kept_for_another_body() -> None:
+    ledger = a_ledger(max_idempotency_keys=1)
+    await ledger.claim("acme", "k", BODY)
+    await ledger.claim("acme", "other", BODY)
+    await ledger.claim("acme", "k", OTHER_BODY)
+    await ledger.keep_answer("acme", "k", BODY, an_answer())
+    assert await ledger.claim("acme", "k", OTHER_BODY) == RUNNING

@@ -41,7 +41,7 @@ class SlowLedger:
     async def claim(self, tenant_id: str, key: str, body_digest: bytes) -> Claim:
         raise NotImplementedError
 
-    async def keep_answer(self, tenant_id: str, key: str, answer: StoredAnswer | None) -> None:
+    async def keep_answer(self, tenant_id: str, key: str, body_digest: bytes, answer: StoredAnswer | None) -> None:
         raise NotImplementedError
 
     async def until_taken(self, count: int) -> None:

@@ -1,6 +1,5 @@
 """Whole answers and the routes beside them: headers, /v1/route, /v1/models, probes and metrics."""
 
-import asyncio
 import re
 
 import orjson
@@ -152,8 +151,7 @@ async def test_a_client_that_leaves_while_it_sends_its_body_starts_nothing() -> 
     stage = stage_of()
     parts = [b'{"mod']
     async with exchange(stage.app, "POST", "/v1/chat/completions", headers=AUTH, parts=parts, is_cut=True) as opened:
-        while opened.num_parts_read == 0:
-            await asyncio.sleep(0)
+        await opened.has_read.wait()
         await opened.leave()
     assert not any(upstream.calls for upstream in stage.upstreams)
 
@@ -217,16 +215,22 @@ async def test_health_needs_no_key_and_asks_nobody() -> None:
 
 async def test_ready_while_at_least_one_upstream_could_answer() -> None:
     stage = stage_of()
+    assert (await ask(stage.app, "GET", "/readyz")).status == 503  # nothing is known yet
+    await stage.fleet.probe_all(1.0)
+    ready = await ask(stage.app, "GET", "/readyz")
+    assert (ready.status, ready.json["ready"], ready.json["local_ready"]) == (200, True, True)
     for upstream_id, status in (("local", 200), ("cloud", 200), ("fallback", 503)):
         stage.fleet.saw_failure(upstream_id, UpstreamUnreachable(upstream_id, "connect"))
         answer = await ask(stage.app, "GET", "/readyz")
         assert answer.status == status
         assert answer.json["ready"] is (status == 200)
+        assert answer.json["local_ready"] is False
         assert answer.json["upstreams"][upstream_id] is False
 
 
 async def test_metrics_can_be_read_and_count_what_happened() -> None:
     stage = stage_of(local=[UpstreamBroken("local", "x")])
+    await stage.fleet.probe_all(1.0)
     await stage.chat()
     await stage.chat(model="gpt-99")
     answer = await ask(stage.app, "GET", "/metrics")

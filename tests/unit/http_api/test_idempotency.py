@@ -5,10 +5,12 @@ import asyncio
 import orjson
 import pytest
 
+from serve_app.accounting.memory_ledger import MemoryLedger
+from serve_app.contracts.ledger import StoredAnswer
 from serve_app.errors import UpstreamBroken, UpstreamUnreachable
 from tests.fakes.asgi import exchange
 from tests.fakes.chunks import FINISH, ROLE, completion, content
-from tests.fakes.gateways import AUTH, KEY, LOCAL_KEY, MAX_KEPT_ANSWER_BYTES, chat_body, stage_of
+from tests.fakes.gateways import AUTH, KEY, LEDGER_BOUNDS, LOCAL_KEY, MAX_KEPT_ANSWER_BYTES, chat_body, stage_of
 from tests.fakes.upstreams import HANG, Script
 
 CHAT = "/v1/chat/completions"
@@ -110,17 +112,26 @@ async def test_a_client_that_left_may_come_back(is_streaming: bool) -> None:
     stage = stage_of(local=[ROLE, content("x"), HANG] if is_streaming else [HANG])
     raw = orjson.dumps(chat_body(stream=is_streaming))
     for num_calls in (1, 2):
+        stage.local.has_begun.clear()
         async with exchange(stage.app, "POST", CHAT, headers={**AUTH, **KEYED}, parts=[raw]) as opened:
-            while len(stage.local.calls) < num_calls:
-                await asyncio.sleep(0)
+            await asyncio.wait_for(stage.local.has_begun.wait(), 5.0)
+            assert len(stage.local.calls) == num_calls
             if is_streaming:
                 await opened.started()
             await opened.leave()
 
 
+class DistantLedger(MemoryLedger):
+    """Takes its time to keep an answer, as one behind a Serve handle does."""
+
+    async def keep_answer(self, tenant_id: str, key: str, body_digest: bytes, answer: StoredAnswer | None) -> None:
+        await asyncio.sleep(0.01)
+        await super().keep_answer(tenant_id, key, body_digest, answer)
+
+
 async def test_a_client_that_leaves_on_reading_the_end_of_a_stream_does_not_undo_what_was_kept() -> None:
     """As the official client does: it closes the connection at `[DONE]`."""
-    stage = stage_of(is_streaming=True)
+    stage = stage_of(is_streaming=True, ledger=DistantLedger(LEDGER_BOUNDS))
     raw = orjson.dumps(chat_body(stream=True))
     async with exchange(stage.app, "POST", CHAT, headers={**AUTH, **KEYED}, parts=[raw]) as opened:
         await opened.started()

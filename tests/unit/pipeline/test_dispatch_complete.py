@@ -304,7 +304,10 @@ async def test_an_unreachable_upstream_is_not_chosen_again_until_it_is_found() -
     )
     prepared = bench.prepared()
     await bench.dispatcher.complete(prepared, bench.trail(prepared))
-    assert bench.fleet.availability() == {"first": False, "second": True}
+    snapshot = bench.fleet.snapshot()
+    assert [snapshot.state_of(upstream_id).is_available for upstream_id in ("first", "second")] == [False, True]
+    await bench.fleet.probe_all(1.0)
+    assert bench.fleet.snapshot().state_of("first").is_available
 
 
 async def test_embeddings_go_to_the_upstreams_own_method_and_are_billed_their_input() -> None:

@@ -73,6 +73,11 @@ async def read(stream: CommittedStream) -> list[bytes]:
     return [chunk.data async for chunks in stream.chunks() for chunk in chunks]
 
 
+async def read_into(received: list[bytes], stream: CommittedStream) -> None:
+    async for chunks in stream.chunks():
+        received += [chunk.data for chunk in chunks]
+
+
 def outcomes(bench: Bench) -> list[Outcome]:
     return [row.outcome for row in bench.attempts]
 
@@ -126,7 +131,8 @@ async def test_after_the_first_content_a_break_ends_the_stream_and_no_other_upst
     stream, _ = await opened(bench)
     received: list[bytes] = []
     with pytest.raises(UpstreamFailed):
-        received.extend([c.data async for chunks in stream.chunks() for c in chunks])
+        await read_into(received, stream)
+    assert received[:2] == [ROLE, content("abcdefgh")]
     assert second.calls == []
     assert outcomes(bench) == [Outcome.FAILED]
     assert bench.attempts[0].usage.num_output_tokens >= 2
@@ -174,7 +180,7 @@ async def test_when_no_candidate_sends_content_the_error_says_how_many_were_trie
 
 
 async def test_an_upstream_that_sends_no_content_is_given_up_after_so_many_bytes() -> None:
-    endless = ScriptedUpstream([ROLE] * 1000)
+    endless = ScriptedUpstream([*[ROLE] * 1000, *WHOLE_STREAM])
     bench = bench_of(max_precommit_bytes=len(ROLE) * 10, first=endless, second=ScriptedUpstream(WHOLE_STREAM))
     stream, _ = await opened(bench)
     assert await read(stream) == list(WHOLE_STREAM)
@@ -204,8 +210,7 @@ async def test_a_deadline_after_the_first_content_breaks_the_stream() -> None:
     stream, _ = await opened(bench, deadline_s=0.03)
     received: list[bytes] = []
     with pytest.raises(DeadlineExceeded):
-        async for chunks in stream.chunks():
-            received += [c.data for c in chunks]
+        await read_into(received, stream)
     assert received == [ROLE, content("abcd")]
     assert outcomes(bench) == [Outcome.TIMED_OUT]
     assert bench.attempts[0].usage.num_output_tokens == 1

@@ -187,3 +187,23 @@ def test_the_total_is_the_weighted_mean_of_the_parts() -> None:
         parts = scored.parts
         mean = (4 * parts["quality"] + 2 * parts["cost"] + parts["latency"] + parts["load"]) / 8
         assert scored.total == pytest.approx(mean)
+
+
+def test_a_tiers_list_is_an_order_of_preference_however_cheap_the_later_one_is() -> None:
+    dear = a_candidate(
+        tier=Tier.CLOUD_ENHANCED, upstream=an_upstream(id="dear", place=CLOUD, price=a_price(output_usd_per_mtok=10.0))
+    )
+    cheap = a_candidate(
+        tier=Tier.CLOUD_ENHANCED, upstream=an_upstream(id="cheap", place=CLOUD, price=a_price(output_usd_per_mtok=0.1))
+    )
+    outcome = decide(a_request(complexity=0.9), a_snapshot(dear, cheap), a_policy())
+    assert isinstance(outcome, Decision)
+    assert [scored.candidate.upstream.id for scored in outcome.ranked] == ["dear", "cheap"]
+
+
+def test_the_fast_tier_past_its_reach_is_only_the_best_available() -> None:
+    fast = a_candidate(tier=Tier.LOCAL_FAST)
+    policy = a_policy(fast_reach=0.2, local_reach=0.6)
+    outcome = decide(a_request(complexity=0.4), a_snapshot(fast), policy)
+    assert isinstance(outcome, Decision)
+    assert outcome.reason is Reason.BEST_AVAILABLE

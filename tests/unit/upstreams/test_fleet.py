@@ -9,7 +9,7 @@ from serve_app.contracts.vocabulary import Tier
 from serve_app.errors import UpstreamFailed, UpstreamRefused, UpstreamTimedOut, UpstreamUnreachable
 from serve_app.upstreams.fleet import TTFT_SMOOTHING, Fleet
 from tests.fakes.dispatching import candidate_of
-from tests.fakes.upstreams import Pause, ScriptedUpstream
+from tests.fakes.upstreams import ScriptedUpstream
 
 
 def fleet_of(max_in_flight: int = 2, **upstreams: ScriptedUpstream) -> Fleet:
@@ -47,11 +47,15 @@ async def test_an_upstream_in_two_tiers_has_one_seat() -> None:
 
 async def test_slots_are_as_many_as_configured_and_come_back_after_an_error() -> None:
     fleet = fleet_of(a=ScriptedUpstream())
+
+    async def fail_in_a_slot() -> None:
+        async with fleet.slot("a", soon()):
+            assert fleet.snapshot().state_of("a").num_in_flight == 2
+            raise RuntimeError
+
     async with fleet.slot("a", soon()):
         with pytest.raises(RuntimeError):
-            async with fleet.slot("a", soon()):
-                assert fleet.snapshot().state_of("a").num_in_flight == 2
-                raise RuntimeError
+            await fail_in_a_slot()
         assert fleet.snapshot().state_of("a").num_in_flight == 1
     assert fleet.snapshot().state_of("a").num_in_flight == 0
 
@@ -165,5 +169,5 @@ async def test_upstreams_are_probed_side_by_side() -> None:
         async def probe(self) -> None:
             await asyncio.sleep(0.05)
 
-    fleet = fleet_of(**{f"u{at}": Slow([Pause()]) for at in range(20)})
+    fleet = Fleet([candidate_of(f"u{at}") for at in range(20)], {f"u{at}": Slow() for at in range(20)})
     await asyncio.wait_for(fleet.probe_all(1.0), 0.5)

@@ -1,0 +1,9 @@
+"""What Serve's ingress puts around every request: named in RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH."""
+
+from starlette.middleware import Middleware
+
+from serve_app.http_api.edge import Edge
+
+
+def middlewares() -> list[Middleware]:
+    return [Middleware(Edge)]
