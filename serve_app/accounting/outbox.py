@@ -16,8 +16,9 @@ class LedgerOutbox:
     _BATCH = 256
     _PAUSE_S = 1.0
 
-    def __init__(self, ledger: Ledger, max_queued: int) -> None:
-        self._ledger, self._max_queued = ledger, max_queued
+    def __init__(self, ledger: Ledger, max_queued: int, *, linger_s: float = 0.1) -> None:
+        """`linger_s`: how long a row waits for company. A call an attempt would cost as much as the attempt itself."""
+        self._ledger, self._max_queued, self._linger_s = ledger, max_queued, linger_s
         self._queue: deque[Attempt] = deque()
         self._has_rows = asyncio.Event()
         self.num_lost = 0
@@ -34,6 +35,7 @@ class LedgerOutbox:
         """Sends batches until cancelled; a batch that the ledger did not take stays at the head of the queue."""
         while True:
             await self._has_rows.wait()
+            await asyncio.sleep(self._linger_s)
             if not await self._send_batch():
                 await asyncio.sleep(self._PAUSE_S)
 

@@ -1,6 +1,7 @@
 """Whole answers and the routes beside them: headers, /v1/route, /v1/models, probes and metrics."""
 
 import re
+import time
 
 import orjson
 import pytest
@@ -71,12 +72,14 @@ async def test_a_failed_upstream_is_passed_over_and_the_headers_tell() -> None:
 
 
 async def test_every_part_of_the_time_is_told_where_it_belongs() -> None:
+    started = time.monotonic()
     answer = await stage_of(local=[Pause(0.05), completion("Hello")]).chat()
+    elapsed_ms = (time.monotonic() - started) * 1000
     parts = timings_ms(answer)
     assert list(parts) == TIMINGS
-    assert 45 < parts["upstream"] < 90
-    assert parts["overhead"] < 30
-    assert parts["queue"] < 10
+    assert parts["upstream"] > 45
+    assert parts["overhead"] >= parts["classify"] + parts["decide"]
+    assert parts["queue"] + parts["upstream"] + parts["overhead"] <= elapsed_ms
 
 
 async def test_a_request_id_comes_back_and_goes_along() -> None:

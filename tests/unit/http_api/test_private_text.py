@@ -61,7 +61,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         logging.getLogger("tests").debug("the log is read")
         yield
         gc.collect()  # what asyncio has to say of errors that nobody took, it says now
-    records = [record for phase in ("setup", "call", "teardown") for record in caplog.get_records(phase)]  # type: ignore[arg-type]
+    records = [record for phase in ("setup", "call", "teardown") for record in caplog.get_records(phase)]
     assert [record for record in records if record.name == "tests"]
     told = [f"{caplog.handler.format(record)} {vars(record)}" for record in records]
     assert not any(MARKER in text or KEY in text for text in told)

@@ -257,7 +257,7 @@ async def test_no_upstream_at_hand_is_a_503_that_says_when_to_come_back() -> Non
 @pytest.mark.parametrize(("is_streaming", "script"), [(False, [HANG]), (True, [ROLE, HANG])], ids=["plain", "streamed"])
 async def test_a_deadline_that_passes_before_the_answer_is_a_504(is_streaming: bool, script: list[bytes]) -> None:
     stage = stage_of(local=script)
-    answer = await stage.chat({"X-Upcoach-Deadline-Ms": "60"}, stream=is_streaming)
+    answer = await stage.chat({"X-Upcoach-Deadline-Ms": "250"}, stream=is_streaming)
     check(answer, 504, "gateway_error", "deadline_exceeded")
     assert stage.cloud.calls == []
     assert stage.num_in_flight == 0

@@ -58,7 +58,7 @@ async def test_each_token_leaves_before_the_next_has_come() -> None:
         assert await opened.next_part() == framed(ROLE, content("a"))
         started = time.monotonic()
         assert await opened.next_part() == framed(content("b"))
-        assert 0.01 < time.monotonic() - started < 0.2
+        assert 0.01 < time.monotonic() - started < 2.0
 
 
 async def test_headers_come_only_with_the_first_content() -> None:
@@ -107,7 +107,7 @@ async def test_a_defect_within_a_stream_is_an_error_that_tells_nothing() -> None
 
 async def test_a_deadline_within_a_stream_is_told_as_such() -> None:
     stage = stage_of(local=[ROLE, content("Hel"), HANG])
-    async with streaming(stage, headers={"X-Upcoach-Deadline-Ms": "60"}) as opened:
+    async with streaming(stage, headers={"X-Upcoach-Deadline-Ms": "250"}) as opened:
         body = await opened.body()
     assert b'"code":"deadline_exceeded"' in body
     assert [row.outcome for row in stage.attempts] == [Outcome.TIMED_OUT]
@@ -134,7 +134,7 @@ async def test_a_client_that_leaves_ends_the_upstream(moment: str) -> None:
             await opened.next_part()
         started = time.monotonic()
         await opened.leave()
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 1.0
     assert [row.outcome for row in stage.attempts] == [Outcome.CANCELLED]
     assert (stage.local.num_running, stage.num_in_flight) == (0, 0)
     assert stage.cloud.calls == []

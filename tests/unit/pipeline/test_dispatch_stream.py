@@ -198,7 +198,7 @@ async def test_a_deadline_before_the_first_content_is_not_spent_on_another_candi
     first, second = ScriptedUpstream([ROLE, HANG]), ScriptedUpstream(WHOLE_STREAM)
     bench = bench_of(first=first, second=second)
     with pytest.raises(DeadlineExceeded):
-        await opened(bench, deadline_s=0.03)
+        await opened(bench, deadline_s=0.1)
     assert second.calls == []
     assert outcomes(bench) == [Outcome.TIMED_OUT]
     assert (first.num_running, bench.num_in_flight) == (0, 0)
@@ -207,7 +207,7 @@ async def test_a_deadline_before_the_first_content_is_not_spent_on_another_candi
 async def test_a_deadline_after_the_first_content_breaks_the_stream() -> None:
     first = ScriptedUpstream([ROLE, content("abcd"), HANG])
     bench = bench_of(first=first)
-    stream, _ = await opened(bench, deadline_s=0.03)
+    stream, _ = await opened(bench, deadline_s=0.1)
     received: list[bytes] = []
     with pytest.raises(DeadlineExceeded):
         await read_into(received, stream)
@@ -299,19 +299,20 @@ async def test_a_slot_is_held_until_the_stream_has_ended() -> None:
     first = ScriptedUpstream([ROLE, content("a"), Pause(0.05), FINISH], WHOLE_STREAM)
     bench = Bench({"first": first}, (candidate_of("first", max_in_flight=1),))
     held, _ = await opened(bench)
+    started = time.monotonic()
     second = asyncio.create_task(opened(bench))
     await asyncio.sleep(0.01)
     assert len(first.calls) == 1
     await read(held)
     stream, trail = await second
     assert trail.queue_s > 0.03
-    assert trail.upstream_s < 0.03
+    assert trail.queue_s + trail.upstream_s <= time.monotonic() - started  # no moment counts twice
     await stream.aclose()
     assert bench.num_in_flight == 0
 
 
 async def test_the_time_to_the_first_content_is_remembered_without_the_wait_for_a_slot() -> None:
-    first = ScriptedUpstream([ROLE, content("a"), Pause(0.05), FINISH], [Pause(0.02), *WHOLE_STREAM])
+    first = ScriptedUpstream([ROLE, content("a"), Pause(0.4), FINISH], WHOLE_STREAM)
     bench = Bench({"first": first}, (candidate_of("first", max_in_flight=1),))
     held, _ = await opened(bench)
     waiting = asyncio.create_task(opened(bench))
@@ -320,7 +321,7 @@ async def test_the_time_to_the_first_content_is_remembered_without_the_wait_for_
     await stream.aclose()
     seen_s = bench.fleet.snapshot().state_of("first").ttft_s
     assert seen_s is not None
-    assert seen_s < 0.02
+    assert seen_s < 0.06
 
 
 async def test_a_content_chunk_costs_the_dispatcher_little() -> None:

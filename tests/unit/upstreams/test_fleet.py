@@ -167,7 +167,7 @@ async def test_a_probe_with_a_defect_ends_neither_the_others_nor_the_probing() -
 async def test_upstreams_are_probed_side_by_side() -> None:
     class Slow(ScriptedUpstream):
         async def probe(self) -> None:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
     fleet = Fleet([candidate_of(f"u{at}") for at in range(20)], {f"u{at}": Slow() for at in range(20)})
-    await asyncio.wait_for(fleet.probe_all(1.0), 0.5)
+    await asyncio.wait_for(fleet.probe_all(5.0), 1.5)
