@@ -80,7 +80,8 @@ class HandleLedger:
             return claim
 
     async def keep_answer(self, tenant_id: str, key: str, body_digest: bytes, answer: StoredAnswer | None) -> None:
-        await self._handle.keep_answer.remote(tenant_id, key, body_digest, answer)
+        async with _named("ledger"):
+            await self._handle.keep_answer.remote(tenant_id, key, body_digest, answer)
 
 
 @asynccontextmanager

@@ -126,6 +126,7 @@ def provider(loaded: LoadedSettings, provider_id: str) -> OpenAIHttpUpstream:
             idle_timeout_s=settings.idle_timeout_s,
             max_connections=settings.max_connections,
             max_event_bytes=loaded.tree.limits.max_event_bytes,
+            max_answer_bytes=loaded.tree.limits.max_answer_bytes,
         )
     )
 

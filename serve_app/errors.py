@@ -25,8 +25,10 @@
 Errors cross actors: positional arguments only, handed to `super().__init__`, so that they unpickle.
 """
 
+import re
 from typing import ClassVar
 
+ONE_WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
 CALLER_ERROR = "caller_error"
 POLICY_REFUSAL = "policy_refusal"
 CAPACITY = "capacity"
@@ -212,9 +214,13 @@ class UpstreamError(GatewayError):
 
 
 class UpstreamFailed(UpstreamError):
-    """One attempt failed through no fault of the caller. `detail` is for logs and comes from a closed vocabulary."""
+    """One attempt failed through no fault of the caller.
+
+    `detail` is one word for the log. Anything else might be an upstream's own text, and is not kept.
+    """
 
     def __init__(self, upstream_id: str, detail: str, retry_after_s: float | None = None) -> None:
+        detail = detail if ONE_WORD.fullmatch(detail) else "unnamed"
         super().__init__(upstream_id, detail, retry_after_s)
         self.upstream_id, self.detail, self.retry_after_s = upstream_id, detail, retry_after_s
 

@@ -161,6 +161,8 @@ class Api:
         except ClientLeft:
             response = Response(status_code=CLIENT_CLOSED_REQUEST)
         except GatewayError as error:
+            if error.status_code == 500:
+                log.error("request %s stopped: %s", trail.request_id, error.code)  # noqa: TRY400 - our own words
             response = error_response(error, trail)
         except Exception as error:  # noqa: BLE001 - the ingress rim: the caller gets a typed error, the log the place
             log.error("request %s failed: %s", trail.request_id, _where(error))  # noqa: TRY400 - its text may be private

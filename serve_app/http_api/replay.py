@@ -1,9 +1,12 @@
 """Idempotency-Key: the same key and body get the same answer; the same key with another body is a conflict."""
 
 import hashlib
+import logging
 
 from serve_app.contracts.ledger import Ledger, StoredAnswer
-from serve_app.errors import IdempotencyInProgress
+from serve_app.errors import GatewayError, IdempotencyInProgress
+
+log = logging.getLogger(__name__)
 
 
 class ReplayGuard:
@@ -30,8 +33,14 @@ class ReplayGuard:
         return self._is_owner
 
     async def settle(self, answer: StoredAnswer | None) -> None:
-        """Keeps the owner's answer, or gives the claim back with None. Only the first call counts."""
+        """Keeps the owner's answer, or gives the claim back with None. Only the first call counts.
+
+        A finished answer is not spoilt by a ledger that is not there: then nothing is kept, and the log says so.
+        """
         if not self._is_owner or self._key is None:
             return
         self._is_owner = False
-        await self._ledger.keep_answer(self._tenant_id, self._key, self._digest, answer)
+        try:
+            await self._ledger.keep_answer(self._tenant_id, self._key, self._digest, answer)
+        except GatewayError as error:
+            log.warning("the ledger did not take a claim's end: %s", error.code)

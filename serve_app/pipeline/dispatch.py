@@ -5,6 +5,7 @@ leaves; every attempt settles exactly once; an upstream's stream is closed when 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -43,6 +44,8 @@ from serve_app.streaming.chunks import (
 from serve_app.streaming.meter import StreamMeter
 from serve_app.upstreams.complaints import error_of
 from serve_app.upstreams.fleet import Fleet
+
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -108,6 +111,14 @@ class Dispatcher:
                 return await self._try(prepared, candidate, trail, run)
             except UpstreamFailed as error:
                 failures.append(error)
+                log.warning(
+                    "request %s: attempt %d on %s failed: %s (%s)",
+                    prepared.facts.request_id,
+                    trail.num_attempts,
+                    candidate.upstream.id,
+                    error.code,
+                    error.detail,
+                )
                 self._fleet.saw_failure(candidate.upstream.id, error)
         raise self._give_up(prepared, failures)
 

@@ -1,7 +1,6 @@
 """Everything before the first upstream is called: residency, classification, decision. One object comes out."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serve_app.contracts.assessment import Assessment, Classifier
@@ -9,7 +8,7 @@ from serve_app.contracts.chat import ChatCall
 from serve_app.contracts.deadline import Deadline
 from serve_app.contracts.decision import Decision, Refusal
 from serve_app.contracts.request import Envelope, RequestFacts
-from serve_app.contracts.vocabulary import Alias, Capability, Domain, ScoredBy, Tier
+from serve_app.contracts.vocabulary import Alias, Capability, Domain, ScoredBy
 from serve_app.errors import PolicyRefusal, UnknownModel
 from serve_app.pipeline.refusals import error_of_refusal
 from serve_app.pipeline.trail import Trail
@@ -49,7 +48,7 @@ class Preparation:
         self._fleet, self._classifier = fleet, classifier
         self._routing, self._residency = routing, residency
         self._retry_after_s = retry_after_s
-        self._tier_deadlines: Mapping[Tier, float] = {c.tier: c.deadline_s for c in fleet.candidates}
+        self._max_deadline_s = max(c.deadline_s for c in fleet.candidates)
         self._models = {name for c in fleet.candidates for name in (c.upstream.model, c.upstream.id)}
 
     async def prepare(self, envelope: Envelope, call: ChatCall, trail: Trail) -> Prepared:
@@ -65,7 +64,7 @@ class Preparation:
             raise error_of_refusal(outcome, wanted, self._retry_after_s)
         self._check_wish(facts, outcome)
         trail.decision = outcome
-        deadline_s = outcome.chosen.deadline_s if envelope.deadline_s is None else envelope.deadline_s
+        deadline_s = outcome.chosen.deadline_s if envelope.deadline_s is None else self._longest_s(envelope)
         deadline = Deadline(envelope.arrived_at + deadline_s)
         return Prepared(call, facts, outcome, deadline, envelope.traceparent)
 
@@ -90,8 +89,6 @@ class Preparation:
     ) -> RequestFacts:
         tenant = envelope.tenant
         data_class = envelope.data_class or tenant.default_data_class
-        longest_s = max(self._tier_deadlines.values())
-        deadline_s = longest_s if envelope.deadline_s is None else envelope.deadline_s
         return RequestFacts(
             request_id=envelope.request_id,
             tenant_id=tenant.id,
@@ -105,8 +102,12 @@ class Preparation:
             num_prompt_tokens=call.num_prompt_tokens,
             max_output_tokens=call.max_output_tokens,
             needs=call.needs,
-            remaining_s=Deadline(envelope.arrived_at + deadline_s).remaining_s(),
+            remaining_s=Deadline(envelope.arrived_at + self._longest_s(envelope)).remaining_s(),
         )
+
+    def _longest_s(self, envelope: Envelope) -> float:
+        """What the caller asked for, and no more than the most patient tier allows."""
+        return min(envelope.deadline_s or self._max_deadline_s, self._max_deadline_s)
 
     def _check_wish(self, facts: RequestFacts, decision: Decision) -> None:
         """A wished tier that residency forbids is refused, not quietly exchanged for another."""

@@ -70,7 +70,7 @@ def load_settings(
     except ValidationError as error:
         raise InvalidSettings(path, from_validation(error, GatewaySettings, root)) from None
     active = _active_upstreams(tree, path.parent, environment)
-    found = [*_broken_references(tree), *_idle_names(tree)]
+    found = [*_broken_references(tree), *_idle_names(tree), *_tight_pools(tree)]
     if require_secrets:
         found += _missing_secrets(tree, path.parent, environment)
         if not active:
@@ -141,6 +141,17 @@ def _broken_references(tree: GatewaySettings) -> Iterator[tuple[Location, str]]:
             if (tree.upstreams[upstream_id].local is not None) != tier.is_local:
                 kind = "a local model" if tier.is_local else "a provider"
                 yield here, f"{tier.name} needs {kind}, and '{upstream_id}' is not one"
+
+
+def _tight_pools(tree: GatewaySettings) -> Iterator[tuple[Location, str]]:
+    """A call that waits for a connection looks like a provider that cannot be reached, and takes it out of use."""
+    for provider_id, provider in tree.providers.items():
+        in_flight = sum(
+            upstream.max_in_flight for upstream in tree.upstreams.values() if upstream.provider == provider_id
+        )
+        if in_flight > provider.max_connections:
+            sentence = f"less than the {in_flight} attempts that its upstreams may hold open (max_in_flight)"
+            yield ("providers", provider_id, "max_connections"), sentence
 
 
 def _broken_stand_in(

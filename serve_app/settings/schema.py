@@ -67,6 +67,7 @@ class LimitsSettings(StrictModel):
     max_json_depth: Count = 64
     max_precommit_bytes: Count = 262_144
     max_event_bytes: Count = 1_048_576
+    max_answer_bytes: Count = 33_554_432
     retry_after_s: Seconds = 5.0
 
 

@@ -1,5 +1,7 @@
 """A cloud provider over HTTP. Its place is checked against the call before a socket is opened; it never retries."""
 
+import asyncio
+import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -27,12 +29,13 @@ from serve_app.upstreams.http_transport import (
 )
 
 MAX_ERROR_BYTES = 65_536
+DRAIN_LIMIT_S = 0.02
 SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider is and how long to wait for it, in seconds. `max_event_bytes` bounds one SSE event."""
+    """Where a provider is and how long to wait for it, in seconds; bounds of one SSE event and of a plain answer."""
 
     base_url: str
     place: Place
@@ -41,6 +44,7 @@ class Endpoint:
     idle_timeout_s: float
     max_connections: int
     max_event_bytes: int
+    max_answer_bytes: int
 
 
 class OpenAIHttpUpstream:
@@ -64,6 +68,7 @@ class OpenAIHttpUpstream:
                 events = parser.feed(received)
                 if DONE in events:
                     yield [event for event in events if event != DONE]
+                    await _drain(response)
                     return
                 if events:
                     yield events
@@ -94,7 +99,15 @@ class OpenAIHttpUpstream:
 
     async def _post(self, call: UpstreamCall, path: str) -> bytes:
         async with self._errors_named(call), self._open(call, path) as response:
-            return b"".join([part async for part in response.parts()])
+            return await self._read_answer(call, response)
+
+    async def _read_answer(self, call: UpstreamCall, response: HttpResponse) -> bytes:
+        received = bytearray()
+        async for part in response.parts():
+            received += part
+            if len(received) > self._endpoint.max_answer_bytes:
+                raise UpstreamBroken(call.upstream_id, "answer_too_large")
+        return bytes(received)
 
     @asynccontextmanager
     async def _open(self, call: UpstreamCall, path: str) -> AsyncIterator[HttpResponse]:
@@ -150,6 +163,14 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     if at.tzinfo is None:
         return None
     return max(0.0, (at - now).total_seconds())
+
+
+async def _drain(response: HttpResponse) -> None:
+    """Reads the end of a body whose last event has come, so that its connection can be used again."""
+    with contextlib.suppress(TimeoutError, WaitedTooLong, ConnectionLost):
+        async with asyncio.timeout(DRAIN_LIMIT_S):
+            async for _ in response.parts():
+                pass
 
 
 async def _read_at_most(response: HttpResponse, max_bytes: int) -> bytes:

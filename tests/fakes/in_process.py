@@ -91,6 +91,7 @@ def _simulated_local(providers: Providers) -> OpenAIHttpUpstream:
             idle_timeout_s=30.0,
             max_connections=64,
             max_event_bytes=1 << 20,
+            max_answer_bytes=1 << 20,
         )
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from serve_app import errors
-from serve_app.errors import GatewayError
+from serve_app.errors import GatewayError, UpstreamBroken
 
 ARGUMENTS: dict[type[GatewayError], tuple[object, ...]] = {
     errors.EgressForbidden: ("gpt-5", "cloud-us"),
@@ -125,3 +125,10 @@ def test_an_invalid_request_names_its_field_and_its_code() -> None:
         "code": "out_of_range",
         "param": "n",
     }
+
+
+@pytest.mark.parametrize("text", ["two words", "a-b", "", "x" * 65, "prompt: tell me"])
+def test_a_detail_that_is_not_one_word_is_not_kept(text: str) -> None:
+    error = UpstreamBroken("gpt-5", text)
+    assert error.detail == "unnamed"
+    assert text == "" or text not in repr(error)

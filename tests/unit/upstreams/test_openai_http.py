@@ -33,6 +33,7 @@ ENDPOINT = Endpoint(
     idle_timeout_s=30.0,
     max_connections=4,
     max_event_bytes=4096,
+    max_answer_bytes=1 << 20,
 )
 CALL = UpstreamCall(
     body={"model": "m", "messages": [{"role": "user", "content": "grüß dich"}]},
