@@ -34,7 +34,7 @@ check:  ## format, lint, types, import contracts
 lock:  ## resolve requirements/*.lock again from pyproject.toml
 	@test -x $(UV) || ($(PYTHON) -m venv .local/uv && .local/uv/bin/pip install -q uv==0.13.9)
 	$(LOCK) --extra cpu -o requirements/serve-cpu.lock
-	$(LOCK) --extra cpu --extra train --extra dev -o requirements/dev.lock
+	$(LOCK) --extra cpu --extra train --extra loadtest --extra dev -o requirements/dev.lock
 
 clean: down  ## remove what these commands made here; the model cache stays
 	rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage *.egg-info

@@ -39,10 +39,14 @@ RAY_PORT_OPTIONS = (
 )
 
 HAPROXY_WRAPPER = """#!/bin/sh
-# Ray Serve has no setting for the address of HAProxy's metrics and statistics pages: keep them on this machine.
+# What Ray Serve has no setting for. HAProxy's metrics and statistics pages stay on this machine. And request bodies are
+# not spliced: with splicing HAProxy stops watching a client whose body came after its headers, and never notices that
+# it left, so that its upstream would run on.
 for word; do
   if [ "$before" = -f ]; then
-    sed -i -E 's/^([[:space:]]*bind) [*]?:({metrics_port}|{stats_port})$/\\1 127.0.0.1:\\2/' "$word"
+    sed -i -E \\
+      -e 's/^([[:space:]]*bind) [*]?:({metrics_port}|{stats_port})$/\\1 127.0.0.1:\\2/' \\
+      -e '/^[[:space:]]*option splice-request$/d' "$word"
   fi
   before=$word
 done

@@ -66,3 +66,12 @@ def test_the_wrapper_moves_haproxys_own_pages_and_nothing_else(instance: Instanc
     assert ran.stdout == f"ran -db -f {config} -sf 12\n"
     binds = [line.strip() for line in config.read_text().splitlines() if "bind" in line]
     assert binds == ["bind 127.0.0.1:9101", "bind *:8000", "bind *:91011", "bind 127.0.0.1:21001"]
+
+
+def test_the_wrapper_takes_out_the_splicing_of_requests_alone(instance: Instance, tmp_path: Path) -> None:
+    wrapper, config = tmp_path / "wrapper", tmp_path / "haproxy.cfg"
+    wrapper.write_text(ray_head.haproxy_wrapper(Path("/bin/true"), PORTS))
+    wrapper.chmod(0o700)
+    config.write_text("    option abortonclose\n    option splice-request\n    option splice-response\n")
+    subprocess.run([wrapper, "-f", config], check=True)
+    assert config.read_text() == "    option abortonclose\n    option splice-response\n"
