@@ -73,7 +73,8 @@ class Api:
         """The decision only, as `upcoach explain` shows it."""
 
         async def decide(trail: Trail) -> Response:
-            _, _, prepared = await self._prepare(request, self._gateway.dialects["/v1/chat/completions"], trail)
+            envelope, _, call = await self._read(request, self._gateway.dialects["/v1/chat/completions"], trail)
+            prepared = await self._gateway.preparation.prepare(envelope, call, trail)
             trail.candidate = prepared.decision.chosen
             body = orjson.dumps(view_of(prepared.facts, prepared.decision, trail.assessment))
             return Response(body, media_type=JSON, headers=answer_headers(trail))
@@ -111,7 +112,8 @@ class Api:
         if stored is not None:
             return _replayed(stored, trail)
         try:
-            prepared = await self._decide(envelope, call, trail)
+            prepared = await self._gateway.preparation.prepare(envelope, call, trail)
+            self._gateway.metrics.record_decision(prepared.decision.chosen.tier.name, prepared.decision.reason.value)
             if call.is_streaming:
                 return await self._stream(request, dialect, prepared, trail, guard)
             answer = await until_client_leaves(request.receive, self._gateway.dispatcher.complete(prepared, trail))
@@ -139,20 +141,11 @@ class Api:
             on_end=lambda error: _log_broken(trail, error),
         )
 
-    async def _prepare(self, request: Request, dialect: Dialect, trail: Trail) -> tuple[Envelope, bytes, Prepared]:
-        envelope, raw, call = await self._read(request, dialect, trail)
-        return envelope, raw, await self._decide(envelope, call, trail)
-
     async def _read(self, request: Request, dialect: Dialect, trail: Trail) -> tuple[Envelope, bytes, ChatCall]:
         gateway = self._gateway
         envelope = read_envelope(request.headers, gateway.directory, trail.request_id, trail.arrived_at)
         raw = await read_raw(request, gateway.max_body_bytes)
         return envelope, raw, dialect.parse(read_body(raw, gateway.max_json_depth))
-
-    async def _decide(self, envelope: Envelope, call: ChatCall, trail: Trail) -> Prepared:
-        prepared = await self._gateway.preparation.prepare(envelope, call, trail)
-        self._gateway.metrics.record_decision(prepared.decision.chosen.tier.name, prepared.decision.reason.value)
-        return prepared
 
     async def _guarded(self, request: Request, route: str, handle: Callable[[Trail], Awaitable[Response]]) -> Response:
         trail = new_trail(request.headers)

@@ -80,7 +80,7 @@ class Dispatcher:
             async with held, _within(prepared.deadline):
                 body = await ask(call.order)
             usage = _read_answer(body, call.candidate.upstream.id, prepared, is_embedding=is_embedding)
-            call.account.settle(Outcome.COMPLETED, usage, ttft_s=time.monotonic() - call.account.started_at)
+            call.account.settle(Outcome.COMPLETED, usage)
             return body
 
         return await self._try_each(prepared, trail, run)
@@ -190,13 +190,22 @@ class CommittedStream:
         """Chunks that arrived together; raises UpstreamFailed when the stream breaks."""
         try:
             yield self._first
-            async for chunks in self._source:
+            async for chunks in self._rest():
                 yield chunks
             self._check_complete()
         except BaseException as error:
             await self._close(error)
             raise
         await self._close(None)
+
+    async def _rest(self) -> AsyncGenerator[list[Chunk], None]:
+        """An upstream that breaks after it finished every choice has said all it had to say."""
+        try:
+            async for chunks in self._source:
+                yield chunks
+        except UpstreamFailed:
+            if not self._meter.is_complete:
+                raise
 
     async def aclose(self) -> None:
         """Stops the upstream if it still runs: the reader left."""

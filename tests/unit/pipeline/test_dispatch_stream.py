@@ -331,3 +331,12 @@ async def test_a_content_chunk_costs_the_dispatcher_little() -> None:
     started = time.monotonic()
     assert len(await read(stream)) == num + 2
     assert (time.monotonic() - started) / num < 0.001
+
+
+@pytest.mark.parametrize("end", [UpstreamBroken("first", "connection_lost"), UpstreamTimedOut("first", "idle")])
+async def test_a_break_after_every_choice_has_finished_spoils_nothing(end: UpstreamFailed) -> None:
+    bench = bench_of(first=ScriptedUpstream([ROLE, content("all of it"), FINISH, end]))
+    stream, _ = await opened(bench)
+    assert await read(stream) == [ROLE, content("all of it"), FINISH]
+    assert outcomes(bench) == [Outcome.COMPLETED]
+    assert bench.num_in_flight == 0
