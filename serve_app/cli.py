@@ -16,6 +16,8 @@ from serve_app.contracts.vocabulary import Alias, DataClass
 from serve_app.explain import explain as explain_prompt
 from serve_app.explain import lines_of
 from serve_app.http_api.route_view import refusal_view, view_of
+from serve_app.integrity.manifest import ModelRejected, verify_model
+from serve_app.integrity.manifest import describe as describe_model
 from serve_app.settings.load import load_settings
 from serve_app.settings.problems import InvalidSettings, did_you_mean
 from serve_app.settings.show import effective_config
@@ -102,6 +104,18 @@ def show(file: Annotated[Path, typer.Argument(help="A gateway configuration.")])
 
 
 @models_app.command()
+def describe(folder: Annotated[Path, typer.Argument(help="The folder that holds the weights.")]) -> None:
+    """Print the manifest of what a folder holds now: a digest for each file. Keep it apart from the folder.
+
+    Example: upcoach models describe /models/mistral-7b-instruct-v0.3 > models/mistral-7b-instruct-v0.3.json
+    """
+    try:
+        typer.echo(describe_model(folder).to_json(), nl=False)
+    except (ModelRejected, OSError) as error:
+        _fail(str(error))
+
+
+@models_app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="The folder that holds the weights.")],
     manifest: Annotated[Path, typer.Option(help="The file with its digests.")],
@@ -111,11 +125,9 @@ def verify(
     Example: upcoach models verify ~/.cache/upcoach/smollm2-135m-instruct \
 --manifest configs/models/smollm2-135m-instruct.json
     """
-    from serve_app.integrity.manifest import ModelRejected, verify_model  # noqa: PLC0415
-
     try:
         verify_model(folder, manifest)
-    except ModelRejected as error:
+    except (ModelRejected, OSError) as error:
         _fail(str(error))
     typer.echo(f"{folder}: every file matches {manifest}")
 

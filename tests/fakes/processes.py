@@ -4,16 +4,15 @@ import contextlib
 import socket
 import ssl
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from loadtests.simulator.process import running_simulator
+
 ROOT = Path(__file__).parents[2]
-START_LIMIT_S = 20.0
 
 TLS = ssl.create_default_context()
 """For clients that are made often: each would read all root certificates again, though none of them is used here."""
@@ -31,7 +30,7 @@ class RunningSimulator:
     """A simulated provider: its OpenAI routes are under `url`/v1, its control plane under `url`/_sim."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[str]
 
     def behave(self, **behaviour: object) -> None:
         httpx.put(f"{self.url}/_sim/behaviour", json=behaviour, verify=TLS).raise_for_status()
@@ -45,27 +44,7 @@ class RunningSimulator:
 
 
 @contextlib.contextmanager
-def simulator(name: str, *, port: int | None = None, arguments: tuple[str, ...] = ()) -> Iterator[RunningSimulator]:
+def simulator(name: str) -> Iterator[RunningSimulator]:
     """`python -m loadtests.simulator` on a free port, answering before this yields."""
-    port = port or free_port()
-    command = [sys.executable, "-m", "loadtests.simulator", "--port", str(port), "--name", name, *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    running = RunningSimulator(f"http://127.0.0.1:{port}", process)
-    try:
-        _wait_until_up(running)
-        yield running
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-
-
-def _wait_until_up(running: RunningSimulator) -> None:
-    ends_at = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < ends_at:
-        if running.process.poll() is not None:
-            raise RuntimeError(f"the simulator ended with {running.process.returncode}")
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{running.url}/healthz", verify=TLS).status_code == 200:
-                return
-        time.sleep(0.05)
-    raise RuntimeError(f"the simulator did not answer within {START_LIMIT_S} s")
+    with running_simulator("--name", name) as started:
+        yield RunningSimulator(started.address, started.process)

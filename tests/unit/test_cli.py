@@ -191,3 +191,20 @@ def test_the_console_script_runs_the_app(monkeypatch: pytest.MonkeyPatch, capsys
         cli.main()
     assert caught.value.code == 0
     assert "valid" in capsys.readouterr().out
+
+
+def test_describe_prints_a_manifest_that_verify_accepts_until_a_file_changes(tmp_path: Path) -> None:
+    folder, manifest = tmp_path / "model", tmp_path / "model.json"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"one")
+    manifest.write_text(run("models", "describe", folder).stdout, encoding="utf-8")
+    assert run("models", "verify", folder, "--manifest", manifest).exit_code == 0
+    (folder / "weights").write_bytes(b"two")
+    refused = run("models", "verify", folder, "--manifest", manifest)
+    assert (refused.exit_code, "weights" in refused.stderr) == (1, True)
+
+
+def test_describe_of_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
+    refused = run("models", "describe", tmp_path / "absent")
+    assert refused.exit_code == 1
+    assert "absent" in refused.stderr
