@@ -74,6 +74,7 @@ class Reason(StrEnum):
     SPECIALIST = "specialist"
     PINNED_MODEL = "pinned_model"
     PINNED_TIER = "pinned_tier"
+    PINNED_CLOUD = "pinned_cloud"
     LOCAL_ONLY = "local_only"
     BEST_AVAILABLE = "best_available"
     FAILOVER = "failover"

@@ -109,6 +109,8 @@ def _reason(facts: RequestFacts, chosen: Candidate, policy: RoutingPolicy) -> Re
         return Reason.PINNED_MODEL
     if facts.wanted_tier is chosen.tier:
         return Reason.PINNED_TIER
+    if facts.wanted is Alias.CLOUD:
+        return Reason.PINNED_CLOUD
     if chosen.tier.is_local and facts.complexity > policy.local_reach:
         return Reason.LOCAL_ONLY if facts.allowed_places <= {LOCAL} else Reason.BEST_AVAILABLE
     match chosen.tier:

@@ -58,7 +58,7 @@ def refused(request: RequestFacts, snapshot: FleetSnapshot = FLEET) -> Refusal:
         (a_request(complexity=HARD), without(ENHANCED, CODER, FALLBACK), STANDARD, Reason.BEST_AVAILABLE),
         (a_request(complexity=HARD), without(ENHANCED), FALLBACK, Reason.BEST_AVAILABLE),
         (a_request(complexity=SIMPLE), without(FAST, STANDARD), ENHANCED, Reason.BEST_AVAILABLE),
-        (a_request(complexity=SIMPLE, wanted=Alias.CLOUD), FLEET, ENHANCED, Reason.BEST_AVAILABLE),
+        (a_request(complexity=SIMPLE, wanted=Alias.CLOUD), FLEET, ENHANCED, Reason.PINNED_CLOUD),
         (a_request(complexity=STANDARD_HARD, wanted=Alias.LOCAL), FLEET, STANDARD, Reason.STANDARD),
     ],
 )
