@@ -132,12 +132,14 @@ async def test_a_caller_that_leaves_is_cancelled_and_not_counted() -> None:
 
 
 async def test_after_closing_the_heuristic_answers_and_the_thread_is_gone() -> None:
+    before = set(threading.enumerate())
     classifier = TimeLimitedClassifier(FakeScorer())
+    assert {thread.name for thread in set(threading.enumerate()) - before} == {"classifier"}
     await classifier.aclose()
     await classifier.aclose()
     assert (await classifier.assess(TURNS)).scored_by is ScoredBy.HEURISTIC
     assert classifier.fallbacks.snapshot()[FallbackCause.CLOSED] == 1
-    assert "classifier" not in {thread.name for thread in threading.enumerate()}
+    assert set(threading.enumerate()) <= before
 
 
 async def test_closing_answers_whoever_still_waits() -> None:
