@@ -56,6 +56,37 @@ def train(
 
 
 @app.command()
+def evaluate(
+    config: ConfigArgument,
+    artefact: Annotated[Path, typer.Option(help="The artefact to evaluate.")] = DEFAULT_ARTEFACT_DIR,
+) -> None:
+    """Score prompts that were held out of training, beside prompt length and TF-IDF with logistic regression.
+
+    Example: upcoach classifier evaluate configs/classifier.yaml
+    """
+    _training()
+    from serve_app.classification.training import evaluation  # noqa: PLC0415 - it brings torch
+
+    try:
+        found = evaluation.evaluate(artefact, _read(config), StageBar())
+    except (ArtefactInvalid, FileNotFoundError) as error:
+        _fail(str(error))
+    typer.echo(f"{'benchmark, pair':<68} {'rows':>5} {'APGR':>6} {'AUC':>6} {'length':>7} {'TF-IDF':>7}  (APGR)")
+    for row in found.routing:
+        quality = row.classifier
+        typer.echo(
+            f"{f'{row.benchmark}, {row.pair}':<68} {quality.num_rows:5d} {_figure(quality.apgr):>6} "
+            f"{_figure(quality.auc):>6} {_figure(row.length.apgr):>7} {_figure(row.tfidf.apgr):>7}"
+        )
+    typer.echo(f"{found.num_made_prompts} made prompts: mean absolute error {found.target_error:.3f}, ", nl=False)
+    typer.echo(f"domain accuracy {found.domain_accuracy:.3f}")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+@app.command()
 def calibrate(
     config: ConfigArgument,
     artefact: Annotated[Path, typer.Option(help="The artefact to calibrate.")] = DEFAULT_ARTEFACT_DIR,

@@ -8,8 +8,6 @@ import orjson
 from serve_app.errors import GatewayError
 
 DONE_FRAME = b"data: [DONE]\n\n"
-KEEP_ALIVE_FRAME = b": keep-alive\n\n"
-"""A comment: holds a connection open and is no event to any client."""
 
 
 def frame(payload: bytes) -> bytes:

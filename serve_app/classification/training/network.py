@@ -91,18 +91,6 @@ def fit(dataset: Dataset, network: Network, spec: OptimiserSpec, seed: int, repo
     network.eval()
 
 
-def predict(dataset: Dataset, network: Network, batch_size: int = 256) -> npt.NDArray[np.float32]:
-    """Complexities: float32 [n]."""
-    network.eval()
-    with torch.no_grad():
-        parts = [
-            torch.sigmoid(network(*_batch(dataset, np.arange(at, min(at + batch_size, len(dataset.features)))), 0.0)[0])
-            for at in range(0, len(dataset.features), batch_size)
-        ]
-    complexities: npt.NDArray[np.float32] = torch.cat(parts).numpy()
-    return complexities
-
-
 def _loss(
     dataset: Dataset, chosen: npt.NDArray[np.int64], network: Network, spec: OptimiserSpec, rng: np.random.Generator
 ) -> torch.Tensor:

@@ -46,7 +46,9 @@ class RoutingRow:
 
 
 def read_rows(path: Path) -> list[RoutingRow]:
-    """All rows but the contaminated ones, in the file's order."""
+    """All rows but the contaminated ones, in the file's order. Raises FileNotFoundError."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no routing labels at {path}: set corpus.routing_rows to the parquet file, or to null")
     table = pyarrow.parquet.read_table(path, columns=_COLUMNS)
     return [
         RoutingRow(r["benchmark"], r["group"], r["pair"], r["prompt"], r["weak_score"], r["strong_score"])

@@ -1,6 +1,6 @@
 import orjson
 
-from serve_app.dialects.framing import DONE_FRAME, KEEP_ALIVE_FRAME, error_frame, event_frame, frame
+from serve_app.dialects.framing import DONE_FRAME, error_frame, event_frame, frame
 from serve_app.errors import InvalidRequest, UpstreamBroken
 
 
@@ -11,11 +11,6 @@ def test_a_frame_holds_the_payloads_own_bytes() -> None:
 
 def test_a_payload_with_line_ends_takes_several_data_lines() -> None:
     assert frame(b'{\n"a":\r\n1}') == b'data: {\ndata: "a":\ndata: 1}\n\n'
-
-
-def test_a_comment_is_no_event() -> None:
-    assert KEEP_ALIVE_FRAME.startswith(b":")
-    assert KEEP_ALIVE_FRAME.endswith(b"\n\n")
 
 
 def test_a_named_event_has_one_line_of_json() -> None:
