@@ -3,6 +3,8 @@
 Invariant: a stream that its reader leaves is cancelled on the replica.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,12 +13,15 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from serve_app.classification.guarded import FallbackCause
 from serve_app.classification.heuristic import assess_by_heuristic
 from serve_app.contracts.assessment import Assessment, Turn
 from serve_app.contracts.attempt import Attempt
 from serve_app.contracts.ledger import Claim, StoredAnswer
 from serve_app.contracts.upstream import UpstreamCall
+from serve_app.contracts.vocabulary import ScoredBy
 from serve_app.errors import GatewayError, UpstreamBroken, UpstreamRefused, UpstreamUnreachable
+from serve_app.telemetry.metrics import Metrics
 
 
 class HandleUpstream:
@@ -52,17 +57,26 @@ class HandleUpstream:
 
 
 class HandleClassifier:
-    """Implements the Classifier port; the heuristic answers while the deployment cannot."""
+    """Implements the Classifier port; the heuristic answers, counted, while the deployment cannot or takes too long."""
 
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = handle
+    def __init__(self, handle: DeploymentHandle[Any], time_limit_s: float, metrics: Metrics) -> None:
+        self._handle, self._time_limit_s, self._metrics = handle, time_limit_s, metrics
 
     async def assess(self, turns: Sequence[Turn]) -> Assessment:
+        started = time.monotonic()
         try:
-            assessment: Assessment = await self._handle.assess.remote(turns)
+            async with asyncio.timeout(self._time_limit_s):
+                assessment: Assessment = await self._handle.assess.remote(turns)
+        except TimeoutError:
+            cause = FallbackCause.TIMED_OUT
         except (RayError, RayServeException):
-            return assess_by_heuristic(turns, elapsed_s=0.0)
-        return assessment
+            cause = FallbackCause.FAILED
+        else:
+            if assessment.scored_by is ScoredBy.HEURISTIC:
+                self._metrics.record_heuristic("at_the_classifier")
+            return assessment
+        self._metrics.record_heuristic(cause.value)
+        return assess_by_heuristic(turns, elapsed_s=time.monotonic() - started)
 
 
 class HandleLedger:

@@ -33,7 +33,9 @@ class Router:
         self._loaded = loaded
         self._metrics = Metrics()
         self._classifier: Classifier = (
-            assembly.classifier(loaded, self._metrics) if classifier is None else HandleClassifier(classifier)
+            assembly.classifier(loaded, self._metrics)
+            if classifier is None
+            else HandleClassifier(classifier, loaded.tree.classifier.time_limit_s, self._metrics)
         )
         self._inline = self._inline_proxies(proxies)
         self._gateway, self._background = assembly.gateway(

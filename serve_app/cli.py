@@ -13,6 +13,7 @@ from serve_app.classification.artefact import ArtefactInvalid
 from serve_app.classification.calibration import CalibrationMismatch
 from serve_app.contracts.decision import Decision
 from serve_app.contracts.vocabulary import Alias, DataClass
+from serve_app.errors import InvalidRequest
 from serve_app.explain import explain as explain_prompt
 from serve_app.explain import lines_of
 from serve_app.http_api.route_view import refusal_view, view_of
@@ -68,6 +69,8 @@ def explain(
         )
     except (ArtefactInvalid, CalibrationMismatch) as error:
         _fail(str(error))
+    except InvalidRequest as error:
+        _fail(error.public_message)
     if not as_json:
         typer.echo("\n".join(lines_of(explanation)))
         return

@@ -8,13 +8,12 @@ from serve_app.contracts.assessment import Assessment, Turn
 from serve_app.contracts.decision import Decision, Refusal
 from serve_app.contracts.fleet import FleetSnapshot
 from serve_app.contracts.request import RequestFacts
-from serve_app.contracts.vocabulary import Alias, Capability, DataClass, Tier
+from serve_app.contracts.vocabulary import Alias, DataClass, Tier
+from serve_app.dialects.chat import ChatDialect
 from serve_app.privacy.residency import allowed_places
 from serve_app.routing.decide import decide
 from serve_app.routing.policy import RoutingPolicy
 from serve_app.settings.load import LoadedSettings
-
-BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +27,10 @@ class Explanation:
 async def explain(
     loaded: LoadedSettings, prompt: str, *, tenant_id: str, data_class: DataClass, wanted: Alias | str = Alias.AUTO
 ) -> Explanation:
-    """Raises KeyError for an unknown tenant."""
+    """Reads the prompt as a chat request's. Raises KeyError for an unknown tenant, InvalidRequest for a bad prompt."""
     tenant = loaded.tree.tenants[tenant_id]
-    assessment = await _assess(loaded, [Turn("user", prompt)])
+    call = ChatDialect().parse({"model": "auto", "messages": [{"role": "user", "content": prompt}]})
+    assessment = await _assess(loaded, call.turns)
     candidates = assembly.candidates(loaded)
     places = allowed_places(assembly.residency_policy(loaded), tenant.places, data_class=data_class, wanted=wanted)
     facts = RequestFacts(
@@ -43,9 +43,9 @@ async def explain(
         wanted_tier=None,
         complexity=assessment.complexity,
         domain=assessment.domain,
-        num_prompt_tokens=len(prompt.encode("utf-8", "replace")) // BYTES_PER_TOKEN + 1,
-        max_output_tokens=None,
-        needs=frozenset({Capability.CHAT}),
+        num_prompt_tokens=call.num_prompt_tokens,
+        max_output_tokens=call.max_output_tokens,
+        needs=call.needs,
         remaining_s=max((candidate.deadline_s for candidate in candidates), default=0.0),
     )
     policy = assembly.routing_policy(loaded)

@@ -220,3 +220,11 @@ class GatewaySettings(StrictModel):
     upstreams: Annotated[dict[Identifier, UpstreamSettings], Field(min_length=1)]
     tiers: Annotated[dict[TierName, TierSettings], Field(min_length=1)]
     tenants: Annotated[dict[Identifier, TenantSettings], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _has_one_ledger(self) -> Self:
+        if self.ledger.placement == "inline" and self.router.scaling.max_replicas > 1:
+            raise ValueError(
+                "with ledger.placement 'inline' each router would keep a ledger of its own: allow one router"
+            )
+        return self

@@ -303,3 +303,9 @@ def test_the_settings_cannot_be_changed_once_loaded(tmp_path: Path) -> None:
 def test_secrets_may_be_left_unchecked(tmp_path: Path) -> None:
     assert load_text(tmp_path, VALID, environment={}, require_secrets=False).tree.version == 1
     assert len(problems_of(tmp_path, VALID, environment={})) == len(SECRETS)
+
+
+def test_a_ledger_in_each_of_several_routers_is_refused(tmp_path: Path) -> None:
+    text = changed("version: 1\n", "version: 1\nledger: {placement: inline}\nrouter: {scaling: {max_replicas: 2}}\n")
+    (problem,) = problems_of(tmp_path, text)
+    assert "a ledger of its own" in problem.sentence
