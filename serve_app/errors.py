@@ -7,15 +7,18 @@
     │   ├── UnknownModel       404
     │   ├── UnknownPath        404
     │   ├── MethodNotAllowed   405
-    │   ├── IdempotencyConflict / IdempotencyInProgress  409
+    │   ├── IdempotencyConflict / IdempotencyInProgress / IdempotencyAnswerGone  409
     │   └── BodyTooLarge       413
     ├── PolicyRefusal          403  residency_forbidden, tier_forbidden
+    ├── LimitReached           429  with retry_after_s: rate_limited, too_many_concurrent, budget_exhausted
     ├── CapacityError          503  with retry_after_s
     │   ├── LocalUnavailable   503  local-only data while local is down
-    │   └── GatewaySaturated   503
+    │   ├── GatewaySaturated   503
+    │   └── SharedStateUnavailable 503  the owner of counters, breakers and claims does not answer
     ├── UpstreamError          502
     │   ├── UpstreamFailed     one attempt failed; the pipeline may try the next candidate
-    │   │   ├── UpstreamUnreachable, UpstreamTimedOut, UpstreamRefused, UpstreamBroken
+    │   │   ├── UpstreamUnreachable, UpstreamTimedOut, UpstreamRefused, UpstreamBroken, UpstreamFull,
+    │   │   │   UpstreamCold
     │   ├── UpstreamRejectedRequest  the upstream blames the caller; surfaced, never retried
     │   └── AllUpstreamsFailed 502
     ├── EgressForbidden        500  a call reached an upstream whose place its decision does not allow
@@ -151,6 +154,16 @@ class IdempotencyInProgress(CallerError):
         return "The first request with this Idempotency-Key is still running."
 
 
+class IdempotencyAnswerGone(CallerError):
+    """The first request ended, so it is not run again; its answer was held in memory alone and is no longer there."""
+
+    status_code, code = 409, "idempotency_answer_gone"
+
+    @property
+    def public_message(self) -> str:
+        return "The first request with this Idempotency-Key was answered, and its answer is no longer kept."
+
+
 class BodyTooLarge(CallerError):
     status_code, code = 413, "body_too_large"
 
@@ -171,6 +184,20 @@ class PolicyRefusal(GatewayError):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(code, sentence)
         self.code, self.sentence = code, sentence
+
+    @property
+    def public_message(self) -> str:
+        return self.sentence
+
+
+class LimitReached(GatewayError):
+    """The tenant's own limit: a rate, the number of requests at once, or a budget."""
+
+    status_code, error_type = 429, POLICY_REFUSAL
+
+    def __init__(self, code: str, sentence: str, retry_after_s: float) -> None:
+        super().__init__(code, sentence, retry_after_s)
+        self.code, self.sentence, self.retry_after_s = code, sentence, retry_after_s
 
     @property
     def public_message(self) -> str:
@@ -205,6 +232,16 @@ class GatewaySaturated(CapacityError):
         return "The gateway is at its capacity."
 
 
+class SharedStateUnavailable(CapacityError):
+    """Only what cannot be answered without its owner fails with this: an Idempotency-Key."""
+
+    code = "shared_state_unavailable"
+
+    @property
+    def public_message(self) -> str:
+        return "The gateway cannot promise this now: the part that keeps count does not answer."
+
+
 class UpstreamError(GatewayError):
     status_code, error_type, code = 502, UPSTREAM_ERROR, "upstream_error"
 
@@ -237,10 +274,29 @@ class UpstreamTimedOut(UpstreamFailed):
     code = "upstream_timed_out"
 
 
+class UpstreamFull(UpstreamFailed):
+    """No slot came free in time. The upstream itself was not called and is not to blame."""
+
+    code = "upstream_full"
+
+
+class UpstreamCold(UpstreamFailed):
+    """No replica is up: it was scaled to none, or has not started yet. The upstream itself was not called."""
+
+    code = "upstream_cold"
+
+
 class UpstreamRefused(UpstreamFailed):
-    """The upstream answered with an error of its own: 401, 403, 408, 429, 5xx, or an error body with status 200."""
+    """The upstream answered with an error of its own. `status` is None where it gave none, as in an error event."""
 
     code = "upstream_refused"
+
+    def __init__(
+        self, upstream_id: str, detail: str, retry_after_s: float | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(upstream_id, detail, retry_after_s)
+        self.args = (upstream_id, detail, retry_after_s, status)
+        self.status = status
 
 
 class UpstreamBroken(UpstreamFailed):

@@ -1,6 +1,7 @@
-"""One call of one upstream for one request: the ledger's row. No text in it."""
+"""One call of one upstream for one request: the ledger's row, which holds no text, and the port that takes it."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from serve_app.contracts.vocabulary import DataClass, Outcome, Place, Reason, Tier
 
@@ -16,8 +17,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """`number` starts at 1. `ttft_s` is None where no content token came; `error_code` where nothing failed."""
+    """`id` is unique for ever, `request_id` is the caller's and may come again. `number` starts at 1.
 
+    `ttft_s` is None where no content token came; `error_code` where nothing failed.
+    """
+
+    id: str
     request_id: str
     number: int
     tenant_id: str
@@ -34,3 +39,15 @@ class Attempt:
     started_at_unix_s: float
     elapsed_s: float
     ttft_s: float | None
+
+
+class AttemptSink(Protocol):
+    """Takes attempts from the request path. Neither method waits or raises."""
+
+    def open(self, attempt: Attempt) -> None:
+        """Before the upstream is called: the row that holds should this process die now, its outcome `abandoned`."""
+        ...
+
+    def settle(self, attempt: Attempt) -> None:
+        """The final row; it takes the place of the one that was opened under the same id."""
+        ...

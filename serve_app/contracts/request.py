@@ -13,6 +13,7 @@ class RequestFacts:
     `allowed_places` is computed once, by the privacy package, and only ever narrowed.
     `wanted` is an alias or the id of one upstream's model. `remaining_s` is what the deadline leaves.
     `num_prompt_tokens` is an estimate; `max_output_tokens` is None where the caller set no limit.
+    `is_over_budget`: nothing is left to spend outside the cluster.
     """
 
     request_id: str
@@ -28,6 +29,7 @@ class RequestFacts:
     max_output_tokens: int | None
     needs: frozenset[Capability]
     remaining_s: float
+    is_over_budget: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,8 @@ class DropReason(StrEnum):
     CONTEXT_LENGTH = "context_length"
     NO_SPECIALIST = "no_specialist"
     UNAVAILABLE = "unavailable"
+    CIRCUIT_OPEN = "circuit_open"
+    BUDGET = "budget"
     DEADLINE = "deadline"
     SAME_UPSTREAM = "same_upstream"
 
@@ -77,7 +79,10 @@ class Reason(StrEnum):
     PINNED_CLOUD = "pinned_cloud"
     LOCAL_ONLY = "local_only"
     BEST_AVAILABLE = "best_available"
+    OVER_BUDGET = "over_budget"
     FAILOVER = "failover"
+    SPILLED = "spilled"
+    HEDGED = "hedged"
 
 
 class ScoredBy(StrEnum):
@@ -87,14 +92,31 @@ class ScoredBy(StrEnum):
     HEURISTIC = "heuristic"
 
 
+class Priority(StrEnum):
+    """Who is refused first when the gateway is saturated: the lowest."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+class Circuit(StrEnum):
+    """A circuit breaker's phase. Open: nobody calls the upstream; half-open: one probing request may."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
 class Outcome(StrEnum):
-    """How one attempt ended."""
+    """How one attempt ended. Abandoned: its router died before it could tell."""
 
     COMPLETED = "completed"
     FAILED = "failed"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
+    ABANDONED = "abandoned"
 
 
 class Alias(Enum):

@@ -70,7 +70,7 @@ def load_settings(
     except ValidationError as error:
         raise InvalidSettings(path, from_validation(error, GatewaySettings, root)) from None
     active = _active_upstreams(tree, path.parent, environment)
-    found = [*_broken_references(tree), *_idle_names(tree), *_tight_pools(tree)]
+    found = [*_broken_references(tree), *_idle_names(tree), *_tight_pools(tree), *_short_drains(tree)]
     if require_secrets:
         found += _missing_secrets(tree, path.parent, environment)
         if not active:
@@ -154,6 +154,25 @@ def _tight_pools(tree: GatewaySettings) -> Iterator[tuple[Location, str]]:
             yield ("providers", provider_id, "max_connections"), sentence
 
 
+def _short_drains(tree: GatewaySettings) -> Iterator[tuple[Location, str]]:
+    """A replica that is replaced must live as long as the longest request that it may hold."""
+    longest_s = max(tier.deadline_s for tier in tree.tiers.values())
+    drains: list[tuple[Location, float]] = [(("router", "scaling", "drain_s"), tree.router.scaling.drain_s)]
+    drains += [
+        (("providers", provider_id, "scaling", "drain_s"), provider.scaling.drain_s)
+        for provider_id, provider in tree.providers.items()
+        if provider.placement == "deployment"
+    ]
+    drains += [
+        (("upstreams", upstream_id, "local", "scaling", "drain_s"), upstream.local.scaling.drain_s)
+        for upstream_id, upstream in tree.upstreams.items()
+        if upstream.local is not None
+    ]
+    for location, drain_s in drains:
+        if drain_s < longest_s:
+            yield location, f"shorter than the longest deadline ({longest_s:g} s): a rolling update would cut requests"
+
+
 def _broken_stand_in(
     tree: GatewaySettings, upstream_id: str, upstream: UpstreamSettings
 ) -> Iterator[tuple[Location, str]]:
@@ -196,6 +215,10 @@ def _missing_secrets(
         for provider_id, provider in tree.providers.items()
         if provider.api_key is not None and not provider.optional
     ]
+    if tree.ledger.database is not None:
+        refs.append((("ledger", "database"), tree.ledger.database))
+    if tree.shared_state.redis is not None:
+        refs.append((("shared_state", "redis"), tree.shared_state.redis))
     for location, ref in refs:
         try:
             resolve_secret(ref, base_dir, environment)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, model_validator
 
-from serve_app.contracts.vocabulary import LOCAL, Capability, DataClass, Domain, Place, Tier
+from serve_app.contracts.vocabulary import LOCAL, Capability, DataClass, Domain, Place, Priority, Tier
 from serve_app.settings.problems import did_you_mean
 from serve_app.strict import StrictModel
 
@@ -14,6 +14,7 @@ Placement = Literal["deployment", "inline"]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
+Usd = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 def _tier_by_name(value: object) -> object:
@@ -49,6 +50,12 @@ class Scaling(StrictModel):
     max_ongoing_requests: Count = 64
     max_queued_requests: Count = 64
     num_cpus: Annotated[float, Field(ge=0)] = 0.1
+    drain_s: Seconds = 130.0
+
+    @property
+    def capacity(self) -> int:
+        """Requests that all replicas together hold at once, at most: in progress and waiting."""
+        return self.max_replicas * (self.max_ongoing_requests + self.max_queued_requests)
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
@@ -66,9 +73,67 @@ class LimitsSettings(StrictModel):
     max_body_bytes: Count = 10_000_000
     max_json_depth: Count = 64
     max_precommit_bytes: Count = 262_144
+    max_precommit_chunks: Count = 256
     max_event_bytes: Count = 1_048_576
     max_answer_bytes: Count = 33_554_432
     retry_after_s: Seconds = 5.0
+    keep_alive_s: Seconds = 15.0
+
+
+class BreakerSettings(StrictModel):
+    failure_threshold: Count = 5
+    open_for_s: Seconds = 5.0
+    max_open_for_s: Seconds = 300.0
+    probe_lease_s: Seconds = 60.0
+
+
+class HedgingSettings(StrictModel):
+    enabled: bool = False
+    max_share: Share = 0.03
+    min_samples: Count = 20
+
+
+class ResilienceSettings(StrictModel):
+    breaker: BreakerSettings = BreakerSettings()
+    hedging: HedgingSettings = HedgingSettings()
+    spill_after_s: Seconds = 0.25
+    local_wait_s: Seconds = 10.0
+
+
+class AdmissionSettings(StrictModel):
+    """Shares of a router's `max_ongoing_requests`. High priority may use all of it."""
+
+    shed_low_above: Share = 0.75
+    shed_normal_above: Share = 0.9
+    sync_interval_s: Seconds = 0.25
+    lease_s: Seconds = 5.0
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.shed_low_above > self.shed_normal_above:
+            raise ValueError("shed_low_above is larger than shed_normal_above: the lowest priority is refused first")
+        if self.lease_s < 4 * self.sync_interval_s:
+            raise ValueError("lease_s must be at least four times sync_interval_s, or a busy router loses its part")
+        return self
+
+
+class SharedStateSettings(StrictModel):
+    """Where counters and breakers are kept: in the ledger's process, or in Redis where its address is given."""
+
+    redis: SecretRef | None = None
+    timeout_s: Seconds = 0.5
+
+
+class BudgetSettings(StrictModel):
+    day_usd: Usd | None = None
+    month_usd: Usd | None = None
+
+
+class QuotaSettings(StrictModel):
+    requests_per_window: Count | None = None
+    tokens_per_window: Count | None = None
+    window_s: Seconds = 60.0
+    max_concurrent: Count | None = None
 
 
 class ClassifierSettings(StrictModel):
@@ -78,9 +143,17 @@ class ClassifierSettings(StrictModel):
     scaling: Scaling = Scaling()
 
 
+class JournalSettings(StrictModel):
+    max_bytes: Count = 268_435_456
+    max_segment_bytes: Count = 8_388_608
+
+
 class LedgerSettings(StrictModel):
+    """`database`: a SQLAlchemy address of PostgreSQL; without one, SQLite in the state folder."""
+
     placement: Placement = "deployment"
-    max_attempts: Count = 100_000
+    database: SecretRef | None = None
+    journal: JournalSettings = JournalSettings()
     max_queued_attempts: Count = 10_000
     max_idempotency_keys: Count = 10_000
     max_kept_answer_bytes: Count = 1_048_576
@@ -172,6 +245,15 @@ class LocalModelSettings(StrictModel):
     scaling: Scaling = Scaling()
 
 
+class TimeLimitsSettings(StrictModel):
+    """For one attempt, beside the request's deadline. A plain answer may take as long as the slowest stream may."""
+
+    first_token_s: Seconds = 30.0
+    gap_s: Seconds = 15.0
+    min_tokens_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    throughput_window_s: Seconds = 10.0
+
+
 class UpstreamSettings(StrictModel):
     """Either `provider` (cloud) or `local` (vLLM). `stands_in_for`: used only while that upstream has no secret."""
 
@@ -187,6 +269,8 @@ class UpstreamSettings(StrictModel):
     max_in_flight: Count = 64
     length_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
     stands_in_for: str | None = None
+    time_limits: TimeLimitsSettings = TimeLimitsSettings()
+    expected_cold_start_s: Seconds = 90.0
 
     @model_validator(mode="after")
     def _has_one_kind(self) -> Self:
@@ -206,12 +290,20 @@ class TenantSettings(StrictModel):
     tiers: frozenset[TierName] = frozenset(Tier)
     places: frozenset[Place]
     default_data_class: DataClass = DataClass.PERSONAL
+    priority: Priority = Priority.NORMAL
+    quota: QuotaSettings = QuotaSettings()
+    budget: BudgetSettings = BudgetSettings()
 
 
 class GatewaySettings(StrictModel):
     version: Literal[1]
+    state_folder: Path
     router: RouterSettings = RouterSettings()
     limits: LimitsSettings = LimitsSettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    resilience: ResilienceSettings = ResilienceSettings()
+    shared_state: SharedStateSettings = SharedStateSettings()
+    budget: BudgetSettings = BudgetSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     ledger: LedgerSettings = LedgerSettings()
     routing: RoutingSettings = RoutingSettings()

@@ -170,6 +170,7 @@ def a_tenant(
 
 def an_attempt(
     *,
+    id: str = "00000000000000000000000000000001",  # noqa: A002 - the field's own name
     request_id: str = "req-1",
     number: int = 1,
     tenant_id: str = "acme",
@@ -190,6 +191,7 @@ def an_attempt(
     ttft_s: float | None = 0.1,
 ) -> Attempt:
     return Attempt(
+        id=id,
         request_id=request_id,
         number=number,
         tenant_id=tenant_id,

@@ -64,7 +64,7 @@ def test_a_tier_is_local_by_its_name(tier: Tier) -> None:
 
 
 def a_call(*allowed: Place) -> UpstreamCall:
-    return UpstreamCall({}, "gpt-5", CLOUD, frozenset(allowed), "req-1", None, 1.0)
+    return UpstreamCall({}, "gpt-5", CLOUD, frozenset(allowed), "req-1", "attempt-1", None, 1.0)
 
 
 def test_a_call_may_go_where_its_decision_allows() -> None:

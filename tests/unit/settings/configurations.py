@@ -8,6 +8,7 @@ from serve_app.settings.problems import InvalidSettings, Problem
 
 VALID = """\
 version: 1
+state_folder: state
 routing:
   weights: {quality: 0.7, cost: 0.15}
 privacy:

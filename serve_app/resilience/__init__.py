@@ -1,0 +1,1 @@
+"""What to do when an upstream fails: retry, fail over, break, hedge. Values in, values out."""

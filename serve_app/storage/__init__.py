@@ -1,0 +1,1 @@
+"""Adapters to what outlives a process: SQLAlchemy databases and Redis."""
