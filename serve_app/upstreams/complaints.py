@@ -3,16 +3,17 @@
 from serve_app.errors import UpstreamRefused, UpstreamRejectedRequest
 from serve_app.streaming.chunks import UpstreamComplaint
 
-ANOTHER_MAY_SERVE = frozenset({"context_length_exceeded", "model_not_found"})
-"""Complaints about the request that are true of one upstream only."""
+ANOTHER_MAY_SERVE = frozenset({"context_length_exceeded", "model_not_found", "insufficient_quota"})
+"""Complaints that are true of one upstream only, whatever its status says; they become the refusal's detail."""
 
 
 def error_of(
     complaint: UpstreamComplaint, upstream_id: str, retry_after_s: float | None = None
 ) -> UpstreamRefused | UpstreamRejectedRequest:
     """A 404 is not the caller's doing: the gateway itself chose the path and the model."""
-    is_surfaced = complaint.is_callers_fault and complaint.status_code != 404
-    if is_surfaced and complaint.code not in ANOTHER_MAY_SERVE:
+    status = complaint.status_code
+    if complaint.code in ANOTHER_MAY_SERVE:
+        return UpstreamRefused(upstream_id, complaint.code, retry_after_s, status)
+    if complaint.is_callers_fault and status != 404:
         return UpstreamRejectedRequest(upstream_id, complaint.message, complaint.param)
-    detail = f"status_{complaint.status_code}" if complaint.status_code else "error_body"
-    return UpstreamRefused(upstream_id, detail, retry_after_s)
+    return UpstreamRefused(upstream_id, f"status_{status}" if status else "error_body", retry_after_s, status)

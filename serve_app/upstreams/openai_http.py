@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
@@ -15,6 +13,7 @@ import orjson
 from serve_app.contracts.upstream import UpstreamCall
 from serve_app.contracts.vocabulary import Place
 from serve_app.errors import UpstreamBroken, UpstreamRefused, UpstreamTimedOut, UpstreamUnreachable
+from serve_app.resilience.retry_after import parse_retry_after
 from serve_app.streaming.chunks import UpstreamComplaint, read_complaint
 from serve_app.streaming.sse import DONE, EventTooLarge, SseParser
 from serve_app.upstreams.complaints import error_of
@@ -30,7 +29,6 @@ from serve_app.upstreams.http_transport import (
 
 MAX_ERROR_BYTES = 65_536
 DRAIN_LIMIT_S = 0.02
-SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,14 @@ class OpenAIHttpUpstream:
         self._endpoint = endpoint
         self._transport = transport or AiohttpTransport(endpoint.max_connections)
         self._base_url = endpoint.base_url.rstrip("/")
+
+    @asynccontextmanager
+    async def reserve(self, limit_s: float) -> AsyncIterator["OpenAIHttpUpstream"]:
+        """A provider's room is its own business: its 429 tells when there is none."""
+        yield self
+
+    async def wake(self) -> None:
+        """A provider is always there to be called."""
 
     async def complete(self, call: UpstreamCall) -> bytes:
         return await self._post(call, "/chat/completions")
@@ -113,7 +119,7 @@ class OpenAIHttpUpstream:
     async def _open(self, call: UpstreamCall, path: str) -> AsyncIterator[HttpResponse]:
         call.check_egress(self._endpoint.place)
         headers = self._headers()
-        headers["x-request-id"] = call.request_id
+        headers["x-request-id"], headers["x-upcoach-attempt"] = call.request_id, call.attempt_id
         if call.traceparent is not None:
             headers["traceparent"] = call.traceparent
         limits = WaitLimits(
@@ -148,21 +154,6 @@ class OpenAIHttpUpstream:
             raise UpstreamBroken(call.upstream_id, "connection_lost") from None
         except EventTooLarge:
             raise UpstreamBroken(call.upstream_id, "event_too_large") from None
-
-
-def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds from a Retry-After header, given as seconds or as an HTTP date (RFC 9110, 10.2.3); None if unreadable."""
-    if value is None:
-        return None
-    if SECONDS.fullmatch(value.strip()):
-        return float(value)
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if at.tzinfo is None:
-        return None
-    return max(0.0, (at - now).total_seconds())
 
 
 async def _drain(response: HttpResponse) -> None:

@@ -16,15 +16,18 @@ def test_what_the_upstream_blames_on_the_caller_is_surfaced(status: int | None) 
     assert (error.public_message, error.param, error.status_code) == ("the reason", "tools", 400)
 
 
-@pytest.mark.parametrize("code", ["context_length_exceeded", "model_not_found"])
-def test_what_is_true_of_one_upstream_only_may_be_tried_elsewhere(code: str) -> None:
-    assert isinstance(error_of(complaint(400, code), "first"), UpstreamRefused)
+@pytest.mark.parametrize("code", ["context_length_exceeded", "model_not_found", "insufficient_quota"])
+@pytest.mark.parametrize("status", [400, 404, 429, None])
+def test_what_is_true_of_one_upstream_only_may_be_tried_elsewhere(code: str, status: int | None) -> None:
+    error = error_of(complaint(status, code), "first", 7.0)
+    assert isinstance(error, UpstreamRefused)
+    assert (error.detail, error.status, error.retry_after_s) == (code, status, 7.0)
 
 
 def test_a_404_is_the_gateways_own_doing_and_may_be_tried_elsewhere() -> None:
     error = error_of(complaint(404), "first")
     assert isinstance(error, UpstreamRefused)
-    assert error.detail == "status_404"
+    assert (error.detail, error.status) == ("status_404", 404)
 
 
 @pytest.mark.parametrize("status", [401, 403, 408, 429, 500, 503])
@@ -32,11 +35,12 @@ def test_every_other_status_is_a_refusal_with_what_it_says_of_coming_back(status
     error = error_of(complaint(status, is_callers_fault=False), "first", 7.0)
     assert isinstance(error, UpstreamRefused)
     assert (error.detail, error.retry_after_s, error.upstream_id) == (f"status_{status}", 7.0, "first")
+    assert error.status == status
 
 
 def test_a_refusal_repeats_nothing_of_the_upstreams_words() -> None:
     error = error_of(complaint(None, "secret words", is_callers_fault=False), "first")
     assert isinstance(error, UpstreamRefused)
-    assert error.detail == "error_body"
+    assert (error.detail, error.status) == ("error_body", None)
     assert "reason" not in error.public_message
     assert "secret" not in repr(error)

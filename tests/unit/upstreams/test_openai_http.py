@@ -2,7 +2,6 @@
 
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import orjson
 import pytest
@@ -19,7 +18,7 @@ from serve_app.errors import (
     UpstreamUnreachable,
 )
 from serve_app.upstreams.http_transport import CannotConnect, ConnectionLost, WaitedTooLong
-from serve_app.upstreams.openai_http import MAX_ERROR_BYTES, Endpoint, OpenAIHttpUpstream, parse_retry_after
+from serve_app.upstreams.openai_http import MAX_ERROR_BYTES, Endpoint, OpenAIHttpUpstream
 from tests.fakes.chunks import WHOLE_STREAM, completion
 from tests.fakes.http import Network, Reply
 
@@ -41,10 +40,10 @@ CALL = UpstreamCall(
     place=CLOUD,
     allowed_places=frozenset({LOCAL, CLOUD}),
     request_id="r-1",
+    attempt_id="attempt-1",
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     remaining_s=9.0,
 )
-NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 TROUBLES: list[tuple[Exception, type[UpstreamFailed]]] = [
     (CannotConnect(SECRET), UpstreamUnreachable),
     (WaitedTooLong(SECRET), UpstreamTimedOut),
@@ -108,6 +107,7 @@ async def test_the_request_id_and_the_trace_go_along_and_nothing_else_of_the_cal
         "user-agent": "upcoach-llm",
         "authorization": f"Bearer {SECRET}",
         "x-request-id": "r-1",
+        "x-upcoach-attempt": "attempt-1",
         "traceparent": CALL.traceparent,
     }
     assert "traceparent" not in network.sent[1].headers
@@ -181,33 +181,7 @@ async def test_what_a_refusal_says_of_coming_back_is_kept(value: str) -> None:
         await upstream_on(refusal(429, retry_after=value)).complete(CALL)
     assert caught.value.retry_after_s is not None
     assert caught.value.retry_after_s >= 17.0
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, None),
-        ("17", 17.0),
-        ("0", 0.0),
-        (" 30 ", 30.0),
-        ("Mon, 23 Nov 2026 12:00:30 GMT", 30.0),
-        ("Mon, 23 Nov 2026 11:59:00 GMT", 0.0),
-        ("Mon, 23 Nov 2026 12:00:30", None),
-        ("Mon, 40 Nov 2026 12:00:30 GMT", None),
-        ("Mon, 23 Nov 99999999999 12:00:30 GMT", None),
-        ("soon", None),
-        ("-3", None),
-        ("1.5", None),
-        ("²", None),
-        ("٣", None),
-        ("", None),
-        ("9" * 400, None),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_as_a_date_and_rubbish_as_nothing(
-    value: str | None, seconds: float | None
-) -> None:
-    assert parse_retry_after(value, NOW) == seconds
+    assert caught.value.status == 429
 
 
 @pytest.mark.parametrize("method", ["complete", "embed", "stream"])
@@ -302,6 +276,15 @@ async def test_a_probe_takes_any_answer_below_500_for_a_yes(status: int) -> None
 async def test_a_probe_says_no_where_nobody_answers(answer: Reply | Exception, expected: type[UpstreamFailed]) -> None:
     with pytest.raises(expected):
         await upstream_on(answer).probe()
+
+
+async def test_a_provider_always_has_room_and_needs_no_waking() -> None:
+    network = Network(Reply())
+    upstream = upstream_on(network)
+    await upstream.wake()
+    async with upstream.reserve(0.0) as reserved:
+        assert reserved is upstream
+    assert network.sent == []
 
 
 async def test_closing_an_upstream_closes_its_connections() -> None:
