@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from serve_app import cli_classifier
+from serve_app import cli_classifier, cli_ledger, cli_tenants
 from serve_app.classification.artefact import ArtefactInvalid
 from serve_app.classification.calibration import CalibrationMismatch
 from serve_app.contracts.decision import Decision
@@ -29,6 +29,8 @@ models_app = typer.Typer(no_args_is_help=True, help="Model folders and the diges
 app.add_typer(config_app, name="config")
 app.add_typer(cli_classifier.app, name="classifier")
 app.add_typer(models_app, name="models")
+app.add_typer(cli_ledger.app, name="ledger")
+app.add_typer(cli_tenants.app, name="tenants")
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The gateway configuration.")]
 
@@ -94,6 +96,11 @@ def validate(
     tree = loaded.tree
     typer.echo(f"{file}: valid ({len(loaded.active_upstreams)} of {len(tree.upstreams)} upstreams active, ", nl=False)
     typer.echo(f"{len(tree.tiers)} tiers, {len(tree.tenants)} tenants)")
+    scaling = tree.router.scaling
+    typer.echo(
+        f"capacity: {scaling.max_replicas} routers x ({scaling.max_ongoing_requests} requests in progress + "
+        f"{scaling.max_queued_requests} waiting) = {scaling.capacity}; beyond that 503"
+    )
 
 
 @config_app.command()

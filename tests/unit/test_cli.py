@@ -124,7 +124,7 @@ def test_the_committed_configurations_are_valid_without_secrets(path: Path, says
 def test_validate_asks_for_secrets_unless_told_otherwise() -> None:
     result = run("config", "validate", REFERENCE)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.count("missing secret") == 4
+    assert result.stderr.count("missing secret") == 6
 
 
 def test_validate_finds_a_planted_typo_and_names_the_nearest_key(tmp_path: Path) -> None:
