@@ -1,170 +1,166 @@
-"""The outbox takes rows without waiting and hands each to the ledger, in order, unless it is full."""
+"""The outbox takes rows without waiting and hands each to the ledger, also at a router's end."""
 
 import asyncio
-import contextlib
-import logging
-from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 
-from serve_app.accounting.outbox import LedgerOutbox
-from serve_app.contracts.attempt import Attempt
-from serve_app.contracts.ledger import Claim, StoredAnswer
-from serve_app.errors import InternalError
-from tests.fakes.builders import an_attempt
+from serve_app.accounting.outbox import Pace
+from serve_app.contracts.vocabulary import Outcome
+from tests.fakes.outboxes import Disk, Sleeper, an_outbox, journal_files, names, put, running
+from tests.fakes.scripted_ledger import ScriptedLedger, begun, ended
 
 
-class SlowLedger:
-    """Takes a batch when it is let; fails as many times as it is told."""
-
-    def __init__(self, *, num_failures: int = 0, is_open: bool = True) -> None:
-        self.num_failures = num_failures
-        self.batches: list[list[int]] = []
-        self.num_calls = 0
-        self.may_take = asyncio.Event()
-        self._changed = asyncio.Condition()
-        if is_open:
-            self.may_take.set()
-
-    async def record(self, attempts: Sequence[Attempt]) -> None:
-        async with self._changed:
-            self.num_calls += 1
-            self._changed.notify_all()
-        await self.may_take.wait()
-        if self.num_failures:
-            self.num_failures -= 1
-            raise InternalError
-        async with self._changed:
-            self.batches.append([attempt.number for attempt in attempts])
-            self._changed.notify_all()
-
-    async def claim(self, tenant_id: str, key: str, body_digest: bytes) -> Claim:
-        raise NotImplementedError
-
-    async def keep_answer(self, tenant_id: str, key: str, body_digest: bytes, answer: StoredAnswer | None) -> None:
-        raise NotImplementedError
-
-    async def until_taken(self, count: int) -> None:
-        async with asyncio.timeout(2.0), self._changed:
-            await self._changed.wait_for(lambda: len(self.numbers) >= count)
-
-    async def until_called(self, count: int) -> None:
-        async with asyncio.timeout(2.0), self._changed:
-            await self._changed.wait_for(lambda: self.num_calls >= count)
-
-    @property
-    def numbers(self) -> list[int]:
-        return [number for batch in self.batches for number in batch]
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
 
 
-class EagerOutbox(LedgerOutbox):
-    """Does not pause between failures."""
-
-    _PAUSE_S = 0.0
-
-
-@contextlib.asynccontextmanager
-async def running(outbox: LedgerOutbox) -> AsyncIterator[None]:
-    task = asyncio.create_task(outbox.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-def put(outbox: LedgerOutbox, *numbers: int) -> None:
-    for number in numbers:
-        outbox.put(an_attempt(number=number))
-
-
-async def test_rows_arrive_in_order_whenever_they_were_put() -> None:
-    ledger = SlowLedger()
-    outbox = LedgerOutbox(ledger, max_queued=10)
-    put(outbox, 1, 2)
+async def test_rows_arrive_in_order_whenever_they_were_put(tmp_path: Path) -> None:
+    ledger = ScriptedLedger()
+    outbox = an_outbox(ledger, tmp_path)
+    put(outbox, ["a", "b"])
     async with running(outbox):
-        await ledger.until_taken(2)
-        put(outbox, 3)
-        await ledger.until_taken(3)
-    assert ledger.batches == [[1, 2], [3]]
-    assert outbox.num_lost == 0
+        await ledger.until_held(2)
+        put(outbox, ["c"])
+        await ledger.until_held(3)
+    assert ledger.batches == [["a", "b"], ["c"]]
+    assert ledger.rows["a"] == ended("a")
+    assert (outbox.num_lost, outbox.num_queued, outbox.num_open) == (0, 0, 0)
 
 
-async def test_put_never_waits_for_a_ledger_that_hangs() -> None:
-    ledger = SlowLedger(is_open=False)
-    outbox = LedgerOutbox(ledger, max_queued=3)
+async def test_a_row_lingers_for_company_but_a_full_batch_does_not(tmp_path: Path) -> None:
+    ledger, sleep = ScriptedLedger(), Sleeper()
+    outbox = an_outbox(ledger, tmp_path, sleep=sleep)
+    put(outbox, names(600))
     async with running(outbox):
-        put(outbox, 1)
-        await ledger.until_called(1)
-        put(outbox, 2, 3, 4)
-        assert ledger.batches == []
-        ledger.may_take.set()
-        await ledger.until_taken(3)
-    assert ledger.numbers == [1, 2, 3]
-    assert outbox.num_lost == 1
-
-
-async def test_a_full_queue_loses_its_newest_counts_it_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    outbox = LedgerOutbox(SlowLedger(), max_queued=2)
-    with caplog.at_level(logging.ERROR):
-        put(outbox, 1, 2, 3, 4)
-    assert outbox.num_lost == 2
-    assert [record.getMessage() for record in caplog.records] == [
-        "ledger queue full: 1 attempts lost so far",
-        "ledger queue full: 2 attempts lost so far",
-    ]
-
-
-async def test_an_emptied_queue_has_room_again() -> None:
-    ledger = SlowLedger()
-    outbox = LedgerOutbox(ledger, max_queued=1)
-    async with running(outbox):
-        for number in (1, 2, 3):
-            put(outbox, number)
-            await ledger.until_taken(number)
-    assert outbox.num_lost == 0
-
-
-async def test_what_the_ledger_did_not_take_is_sent_again_before_anything_newer(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    ledger = SlowLedger(num_failures=3)
-    outbox = EagerOutbox(ledger, max_queued=10)
-    put(outbox, 1, 2)
-    with caplog.at_level(logging.WARNING):
-        async with running(outbox):
-            await ledger.until_called(2)
-            put(outbox, 3)
-            await ledger.until_taken(3)
-    assert ledger.numbers == [1, 2, 3]
-    assert len(caplog.records) == 3
-    assert caplog.records[0].getMessage() == "ledger did not take 2 attempts: InternalError"
-
-
-async def test_between_failures_it_pauses() -> None:
-    ledger = SlowLedger(num_failures=1)
-    outbox = LedgerOutbox(ledger, max_queued=10)
-    put(outbox, 1)
-    async with running(outbox):
-        await ledger.until_called(1)
-        await asyncio.sleep(0.01)
-        assert ledger.num_calls == 1
-
-
-async def test_a_long_queue_goes_out_in_batches_that_lose_and_repeat_nothing() -> None:
-    ledger = SlowLedger()
-    outbox = LedgerOutbox(ledger, max_queued=1000)
-    put(outbox, *range(600))
-    async with running(outbox):
-        await ledger.until_taken(600)
+        await ledger.until_held(600)
     assert [len(batch) for batch in ledger.batches] == [256, 256, 88]
-    assert ledger.numbers == list(range(600))
+    assert ledger.ids == names(600)
+    assert sleep.pauses_s == [0.1]
 
 
-async def test_it_ends_when_it_is_cancelled() -> None:
-    task = asyncio.create_task(LedgerOutbox(SlowLedger(), max_queued=1).run())
+async def test_what_is_still_open_is_not_delivered(tmp_path: Path) -> None:
+    ledger = ScriptedLedger()
+    outbox = an_outbox(ledger, tmp_path)
+    outbox.open(begun("running"))
+    put(outbox, ["done"])
+    async with running(outbox):
+        await ledger.until_held(1)
+        assert outbox.recover() is False
+    assert ledger.ids == ["done"]
+    assert outbox.num_open == 1
+
+
+async def test_an_attempt_that_was_never_opened_settles_all_the_same(tmp_path: Path) -> None:
+    ledger = ScriptedLedger()
+    outbox = an_outbox(ledger, tmp_path)
+    outbox.settle(ended("a"))
+    async with running(outbox):
+        await ledger.until_held(1)
+
+
+async def test_settling_never_waits_for_a_ledger_that_hangs(tmp_path: Path) -> None:
+    ledger = ScriptedLedger()
+    ledger.may_take.clear()
+    outbox = an_outbox(ledger, tmp_path, max_queued=2)
+    async with running(outbox):
+        put(outbox, ["a"])
+        await ledger.until(lambda: len(ledger.calls) == 1)
+        put(outbox, ["b", "c", "d"])
+        assert outbox.num_queued == 4
+        ledger.may_take.set()
+        await ledger.until_held(4)
+    assert ledger.ids == ["a", "b", "c", "d"]
+    assert outbox.num_lost == 0
+
+
+async def test_a_call_that_takes_too_long_counts_as_a_failure(tmp_path: Path) -> None:
+    ledger = ScriptedLedger()
+    ledger.may_take.clear()
+    outbox = an_outbox(ledger, tmp_path, pace=Pace(record_limit_s=0.01))
+    put(outbox, ["a"])
+    async with running(outbox):
+        await ledger.until(lambda: len(ledger.calls) == 2)
+        ledger.may_take.set()
+        await ledger.until_held(1)
+
+
+async def test_it_ends_when_it_is_cancelled(tmp_path: Path) -> None:
+    task = asyncio.create_task(an_outbox(ScriptedLedger(), tmp_path).run())
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_flush_sends_what_is_left_and_what_is_still_open_as_abandoned(tmp_path: Path) -> None:
+    ledger = ScriptedLedger()
+    outbox = an_outbox(ledger, tmp_path, max_queued=300)
+    put(outbox, names(900))
+    outbox.open(begun("open"))
+    await outbox.flush(5.0)
+    assert len(ledger.rows) == 901
+    assert ledger.outcomes["open"] is Outcome.ABANDONED
+    outbox.close()
+    assert journal_files(tmp_path) == []
+
+
+async def test_what_ends_after_it_was_abandoned_is_one_row_of_one_batch(tmp_path: Path) -> None:
+    ledger = ScriptedLedger()
+    outbox = an_outbox(ledger, tmp_path, max_queued=1)
+    outbox.open(begun("a"))
+    outbox.open(begun("b"))
+    outbox.settle(ended("a"))
+    await outbox.flush(5.0)
+    assert ledger.outcomes == {"a": Outcome.COMPLETED, "b": Outcome.ABANDONED}
+
+
+async def test_what_was_abandoned_does_not_hide_how_it_ended_in_the_same_batch(tmp_path: Path) -> None:
+    ledger = ScriptedLedger()
+    outbox = an_outbox(ledger, tmp_path)
+    outbox.settle(ended("a"))
+    outbox.settle(begun("a"))
+    await outbox.flush(5.0)
+    assert ledger.batches == [["a"]]
+    assert ledger.outcomes == {"a": Outcome.COMPLETED}
+
+
+async def test_what_a_flush_could_not_send_is_not_lost_but_left_to_the_next_process(tmp_path: Path) -> None:
+    away = ScriptedLedger(is_away=True)
+    first = an_outbox(away, tmp_path, max_queued=100)
+    put(first, names(300))
+    await first.flush(5.0)
+    assert len(away.calls) == 1
+    assert first.num_lost == 0
+    first.close()
+    ledger = ScriptedLedger()
+    second = an_outbox(ledger, tmp_path)
+    async with running(second):
+        await ledger.until_held(300)
+    second.close()
+    assert sorted(ledger.ids) == names(300)
+    assert journal_files(tmp_path) == []
+
+
+async def test_without_a_journal_flush_tries_until_its_time_is_out_and_counts_the_rest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = ScriptedLedger(is_away=True)
+    outbox = an_outbox(ledger, tmp_path, disk=Disk(is_full=True))
+    put(outbox, ["a", "b"])
+    await outbox.flush(0.05)
+    assert len(ledger.calls) > 1
+    assert (outbox.num_lost, outbox.num_queued) == (2, 0)
+    assert messages(caplog)[-2:] == [
+        "no time left for the ledger",
+        "2 attempts reached neither the ledger nor the journal",
+    ]
+
+
+async def test_a_ledger_that_hangs_does_not_keep_a_router_from_ending(tmp_path: Path) -> None:
+    ledger = ScriptedLedger()
+    ledger.may_take.clear()
+    outbox = an_outbox(ledger, tmp_path)
+    put(outbox, ["a"])
+    await outbox.flush(0.01)
+    assert (outbox.num_lost, outbox.num_queued) == (0, 1)
