@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from serve_app import assembly
+from serve_app.assembly import parts
 from serve_app.contracts.assessment import Assessment, Turn
 from serve_app.settings.load import LoadedSettings
 
@@ -11,7 +11,7 @@ class ComplexityClassifier:
     """Implements the Classifier port."""
 
     def __init__(self, loaded: LoadedSettings) -> None:
-        self._classifier = assembly.classifier(loaded)
+        self._classifier = parts.classifier(loaded)
 
     async def assess(self, turns: Sequence[Turn]) -> Assessment:
         return await self._classifier.assess(turns)

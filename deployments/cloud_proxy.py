@@ -1,10 +1,10 @@
 """One cloud provider: inline, or as a deployment that can be the only pod group with a way out of the cluster."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
-from serve_app import assembly
-from serve_app.contracts.upstream import UpstreamCall
+from serve_app.assembly import parts
+from serve_app.contracts.upstream import Upstream, UpstreamCall
 from serve_app.settings.load import LoadedSettings
 
 
@@ -12,7 +12,15 @@ class CloudProxy:
     """Implements the Upstream port. The provider's secret is read here and nowhere else."""
 
     def __init__(self, loaded: LoadedSettings, provider_id: str) -> None:
-        self._upstream = assembly.provider(loaded, provider_id)
+        self._upstream = parts.provider(loaded, provider_id)
+
+    @asynccontextmanager
+    async def reserve(self, limit_s: float) -> AsyncIterator[Upstream]:
+        """Yields itself at once: room at a provider is the provider's to give."""
+        yield self
+
+    async def wake(self) -> None:
+        """A provider sleeps for nobody."""
 
     async def complete(self, call: UpstreamCall) -> bytes:
         return await self._upstream.complete(call)

@@ -2,8 +2,9 @@
 
 from starlette.middleware import Middleware
 
+from deployments.draining import DrainingWatch
 from serve_app.http_api.edge import Edge
 
 
 def middlewares() -> list[Middleware]:
-    return [Middleware(Edge)]
+    return [Middleware(Edge), Middleware(DrainingWatch)]

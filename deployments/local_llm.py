@@ -5,6 +5,7 @@ vLLM's types stay on this side of the handle, so that routers and cloud proxies 
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,15 @@ class LocalLLM(LLMServer):
             payloads = [payload for item in batch for payload in _payloads(item, call)]
             if payloads:
                 yield payloads
+
+    async def answer(self, call: UpstreamCall, is_streaming: bool) -> AsyncGenerator[Sequence[bytes], None]:
+        """Either kind of answer, a whole one as the only item: a slot is reserved before it is known for which."""
+        if not is_streaming:
+            yield [await self.complete(call)]
+            return
+        async with aclosing(self.stream(call)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def embed(self, call: UpstreamCall) -> bytes:
         raise UpstreamRefused(call.upstream_id, "no_embeddings")

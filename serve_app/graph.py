@@ -13,7 +13,7 @@ from deployments.cloud_proxy import CloudProxy
 from deployments.ledger import Ledger
 from deployments.options import replica_options, serve_options
 from deployments.router import Router
-from serve_app import assembly
+from serve_app.assembly import policies
 from serve_app.settings.load import LoadedSettings, load_settings
 from serve_app.settings.schema import LocalModelSettings, Scaling
 from serve_app.strict import StrictModel
@@ -21,7 +21,7 @@ from serve_app.strict import StrictModel
 OFFLINE_ENV = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 """Nothing on a model replica may try to reach out of the cluster."""
 
-SINGLE_OWNER = Scaling(max_ongoing_requests=256, max_queued_requests=4096)
+SINGLE_OWNER = Scaling(max_ongoing_requests=256, max_queued_requests=4096, drain_s=10.0)
 """The ledger has one owner: a second replica would keep a second truth."""
 
 
@@ -34,7 +34,7 @@ class GraphArgs(StrictModel):
 def build_app(args: GraphArgs) -> Application:
     """Raises InvalidSettings, ArtefactInvalid or CalibrationMismatch before anything is deployed."""
     loaded = load_settings(args.config, require_secrets=False)
-    assembly.routing_policy(loaded)
+    policies.routing_policy(loaded)
     tree = loaded.tree
     models = {
         upstream_id: _local_model(loaded, upstream_id, settings.local)
@@ -54,7 +54,7 @@ def build_app(args: GraphArgs) -> Application:
         classifier = serve.deployment(**serve_options(tree.classifier.scaling))(ComplexityClassifier).bind(loaded)
     ledger = None
     if tree.ledger.placement == "deployment":
-        ledger = serve.deployment(**serve_options(SINGLE_OWNER))(Ledger).bind(loaded)
+        ledger = serve.deployment(**serve_options(SINGLE_OWNER, has_one_owner=True))(Ledger).bind(loaded)
     router = serve.deployment(name="Router", **serve_options(tree.router.scaling))(serve.ingress()(Router))
     return router.bind(loaded, models, proxies, classifier, ledger)
 
@@ -76,11 +76,7 @@ def _local_model(loaded: LoadedSettings, upstream_id: str, local: LocalModelSett
         accelerator_config=accelerator,
         placement_group_config={"bundles": local.bundles},
         engine_kwargs=dict(local.engine),
-        deployment_config={
-            "max_ongoing_requests": local.scaling.max_ongoing_requests,
-            "max_queued_requests": local.scaling.max_queued_requests,
-            **replica_options(local.scaling),
-        },
+        deployment_config=replica_options(local.scaling),
         runtime_env={"env_vars": {**OFFLINE_ENV, **local.environment}},
         # Serve's default holds tokens back for 50 ms to send them together, which is added to every first token.
         experimental_configs={"stream_batching_interval_ms": 0},

