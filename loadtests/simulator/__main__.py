@@ -6,12 +6,15 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import uvloop
 from pydantic import ValidationError
 
 from loadtests.simulator.app import make_handler
 from loadtests.simulator.behaviour import Behaviour, describe
+from loadtests.simulator.journal import Journal, Marker
 from loadtests.simulator.state import State
 from loadtests.simulator.wire import Connection
 
@@ -34,12 +37,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         parser.error(describe(error))
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="simulator: %(message)s")
-    try:
-        uvloop.run(_serve(State(options.name, behaviour), options.host, options.port))
-    except OSError as error:
-        sys.stderr.write(f"simulator: cannot listen on {options.host}:{options.port}: {error.strerror}\n")
-        return 1
+    with ExitStack() as held:
+        try:
+            journal = _journal(options, held)
+        except OSError as error:
+            sys.stderr.write(f"simulator: cannot write {options.journal}: {error.strerror}\n")
+            return 1
+        try:
+            uvloop.run(_serve(State(options.name, behaviour, journal), options.host, options.port))
+        except OSError as error:
+            sys.stderr.write(f"simulator: cannot listen on {options.host}:{options.port}: {error.strerror}\n")
+            return 1
     return 0
+
+
+def _journal(options: argparse.Namespace, held: ExitStack) -> Journal | None:
+    if options.journal is None:
+        return None
+    return held.enter_context(closing(Journal(options.journal, options.name, Marker(options.marker.encode()))))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9001, help="0 takes a free one; the first line of the log names it")
     parser.add_argument("--name", default="simulator", help="named in its answers and its list of models")
+    parser.add_argument("--journal", type=Path, help="a file that gets a JSON line as a call begins and as it ends")
+    parser.add_argument("--marker", default="", help="the journal tells which requests hold this text")
     for name, field in Behaviour.model_fields.items():
         parser.add_argument(f"--{name.replace('_', '-')}", help=f"{field.description} (default: {field.default})")
     return parser

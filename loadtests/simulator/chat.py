@@ -47,6 +47,7 @@ def answer_chat(state: State, exchange: Exchange) -> Coroutine[Any, Any, None] |
     except UnknownFault as error:
         reject(exchange, ticket, str(error), "model")
         return None
+    ticket.model = request.model
     ticket.read_prompt(request.num_prompt_tokens)
     if damage is not None:
         ticket.suffer(damage.fault)

@@ -6,6 +6,7 @@ holds at any moment. Completion tokens are those that were sent, also where the 
 """
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -72,20 +73,38 @@ class Counters:
 
 
 class Ticket:
-    """One request's account. `end` counts once: what comes after the first ending is ignored."""
+    """One request's account. `end` counts once: what comes after the first ending is ignored.
 
-    __slots__ = ("_counters", "_has_ended", "_tallies", "num_sent_tokens")
+    `model` and `fault` are None until they are known; `when_ended` is told the first ending, after it was counted.
+    """
+
+    __slots__ = (
+        "_counters",
+        "_has_ended",
+        "_tallies",
+        "fault",
+        "model",
+        "num_prompt_tokens",
+        "num_sent_tokens",
+        "when_ended",
+    )
 
     def __init__(self, counters: Counters, tallies: tuple[Tally, ...]) -> None:
         self._counters, self._tallies = counters, tallies
         self._has_ended = False
         self.num_sent_tokens = 0
+        self.num_prompt_tokens = 0
+        self.model: str | None = None
+        self.fault: Fault | None = None
+        self.when_ended: Callable[[Ending], None] | None = None
 
     def read_prompt(self, num_tokens: int) -> None:
+        self.num_prompt_tokens += num_tokens
         for tally in self._tallies:
             tally.num_prompt_tokens += num_tokens
 
     def suffer(self, fault: Fault) -> None:
+        self.fault = fault
         self._counters.faults[fault] += 1
 
     def end(self, ending: Ending) -> None:
@@ -95,3 +114,5 @@ class Ticket:
         for tally in self._tallies:
             tally.endings[ending] += 1
             tally.num_completion_tokens += self.num_sent_tokens
+        if self.when_ended is not None:
+            self.when_ended(ending)

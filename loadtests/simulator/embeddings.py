@@ -36,6 +36,7 @@ def answer_embeddings(state: State, exchange: Exchange) -> None:
     except UnknownFault as error:
         return reject(exchange, ticket, str(error), "model")
     num_tokens = sum(num for _, num in texts)
+    ticket.model = str(body["model"])
     ticket.read_prompt(num_tokens)
     answer = _render(body, vectors, num_tokens)
     if damage is not None:

@@ -10,6 +10,7 @@ from loadtests.simulator.counters import Counters, Ending, Ticket
 from loadtests.simulator.damage import Damage
 from loadtests.simulator.faults import Fault, FaultOrder, order_from_header, order_from_model
 from loadtests.simulator.frames import Naming
+from loadtests.simulator.journal import Journal
 from loadtests.simulator.wire import Exchange, Header, Request
 
 MAX_LAST = 256
@@ -38,10 +39,10 @@ class Seen:
 
 
 class State:
-    """One simulator. `behaviour` is what holds now, `base` what held at the start."""
+    """One simulator. `behaviour` is what holds now, `base` what held at the start; `journal` outlives every reset."""
 
-    def __init__(self, name: str, base: Behaviour) -> None:
-        self.name, self.base, self.author = name, base, Author(name)
+    def __init__(self, name: str, base: Behaviour, journal: Journal | None = None) -> None:
+        self.name, self.base, self.author, self.journal = name, base, Author(name), journal
         self._num_answers = 0
         self.reset()
 
@@ -61,6 +62,8 @@ class State:
         request = exchange.request
         self.last.append(Seen(request.path, request.headers, len(request.body)))
         ticket = self.counters.start(request.header(b"x-request-id"))
+        if self.journal is not None:
+            self.journal.begin(request, ticket)
         exchange.when_client_left = lambda: ticket.end(Ending.ABORTED)
         return ticket
 

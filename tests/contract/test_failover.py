@@ -54,7 +54,7 @@ def test_when_every_provider_fails_it_is_the_clients_server_error(client: openai
     with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(model="cloud", messages=HARD)
     assert (caught.value.status_code, caught.value.code) == (502, "all_upstreams_failed")
-    assert caught.value.response.headers["x-upcoach-attempts"] == "2"
+    assert caught.value.response.headers["x-upcoach-attempts"] == "3"
 
 
 @pytest.mark.parametrize("fault", AFTER_THE_FIRST)
