@@ -11,6 +11,7 @@ from serve_app.demo.failures import SetupFailed
 from serve_app.demo.instance import PROJECT, Instance
 from serve_app.demo.packages import Purpose
 from serve_app.demo.progress import Progress
+from serve_app.demo.system_packages import ensure_system_packages
 from serve_app.demo.up_down import down, prepare, up
 
 EXAMPLES = """examples:
@@ -19,7 +20,7 @@ EXAMPLES = """examples:
   python3.11 -m serve_app.demo up --home /tmp/second --port 18000 --simulator-port 19901 --fallback-port 19902
   python3.11 -m serve_app.demo up --home /tmp/second --port 18000 --serve-config my.yaml --no-simulators
   python3.11 -m serve_app.demo down --home /tmp/second
-  python3.11 -m serve_app.demo prepare --dev
+  python3.11 -m serve_app.demo prepare --dev --system
 
 environment, where the argument is not given:
   PORT, SIMULATOR_PORT, FALLBACK_PORT   the ports
@@ -86,6 +87,7 @@ def build_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     setup = commands.add_parser("prepare", parents=[shared], help="only the virtual environment and the model")
     setup.add_argument("--dev", action="store_true", help="with the packages for tests and training")
     setup.add_argument("--no-model", action="store_true")
+    setup.add_argument("--system", action="store_true", help="with the Debian packages that the tests run")
     return parser
 
 
@@ -113,6 +115,8 @@ def _run(options: argparse.Namespace, instance: Instance, progress: Progress) ->
             stopped = f"Stopped {num_stopped} processes" if num_stopped else "Nothing was running"
             sys.stdout.write(f"{stopped}; no process of {_short(instance.home)} is left.\n")
         case _:
+            if options.system:
+                ensure_system_packages(progress, instance.logs)
             purpose = Purpose.DEV if options.dev else Purpose.SERVE
             prepare(instance, purpose, progress, with_model=not options.no_model)
 
