@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serve_app import assembly
+from serve_app.assembly import parts, policies
 from serve_app.contracts.assessment import Assessment, Turn
 from serve_app.contracts.decision import Decision, Refusal
 from serve_app.contracts.fleet import FleetSnapshot
@@ -31,8 +31,8 @@ async def explain(
     tenant = loaded.tree.tenants[tenant_id]
     call = ChatDialect().parse({"model": "auto", "messages": [{"role": "user", "content": prompt}]})
     assessment = await _assess(loaded, call.turns)
-    candidates = assembly.candidates(loaded)
-    places = allowed_places(assembly.residency_policy(loaded), tenant.places, data_class=data_class, wanted=wanted)
+    candidates = policies.candidates(loaded)
+    places = allowed_places(policies.residency_policy(loaded), tenant.places, data_class=data_class, wanted=wanted)
     facts = RequestFacts(
         request_id="explain",
         tenant_id=tenant_id,
@@ -48,12 +48,12 @@ async def explain(
         needs=call.needs,
         remaining_s=max((candidate.deadline_s for candidate in candidates), default=0.0),
     )
-    policy = assembly.routing_policy(loaded)
+    policy = policies.routing_policy(loaded)
     return Explanation(facts, assessment, policy, decide(facts, FleetSnapshot(candidates, {}), policy))
 
 
 async def _assess(loaded: LoadedSettings, turns: Sequence[Turn]) -> Assessment:
-    classifier = assembly.classifier(loaded)
+    classifier = parts.classifier(loaded)
     try:
         return await classifier.assess(turns)
     finally:

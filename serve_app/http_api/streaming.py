@@ -1,5 +1,6 @@
 """A stream as an ASGI response: frames as they come, a typed error when it breaks, no upstream that outlives it."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -10,17 +11,25 @@ from starlette.types import Receive, Scope, Send
 from serve_app.contracts.chat import Chunk, StreamRenderer
 from serve_app.contracts.ledger import StoredAnswer
 from serve_app.errors import GatewayError, InternalError
+from serve_app.http_api.gateway import HttpLimits
+from serve_app.http_api.keep_alive import KeptAlive
 from serve_app.http_api.leaving import ClientLeft, until_client_leaves
 from serve_app.http_api.replay import ReplayGuard
-from serve_app.pipeline.dispatch import CommittedStream
+from serve_app.pipeline.committed import CommittedStream
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "text/event-stream"
+LAST_WORDS_S = 0.5
+"""Past the deadline, to tell a client of it. One that reads nothing at all is cut off then."""
 
 
 class StreamedAnswer(Response):
-    """Sends what the renderer makes of a committed stream. `on_end` is told the error that ended it, or None."""
+    """Sends what the renderer makes of a committed stream.
+
+    `on_end` is told the error that ended it, or None; `on_close` is called last, whatever happened. After
+    `limits.keep_alive_s` without a frame a comment line is sent.
+    """
 
     media_type = MEDIA_TYPE
 
@@ -31,30 +40,39 @@ class StreamedAnswer(Response):
         headers: Mapping[str, str],
         *,
         guard: ReplayGuard,
-        max_kept_bytes: int,
+        limits: HttpLimits,
         on_end: Callable[[GatewayError | None], None],
+        on_close: Callable[[], None],
     ) -> None:
         super().__init__(headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._stream, self._renderer = stream, renderer
-        self._guard, self._on_end = guard, on_end
+        self._guard, self._on_end, self._on_close = guard, on_end, on_close
+        self._keep_alive_s, self._max_kept_bytes = limits.keep_alive_s, limits.max_kept_answer_bytes
         self._kept = bytearray()
-        self._max_kept_bytes = max_kept_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await until_client_leaves(receive, self._send(send))
+            async with asyncio.timeout(self._stream.deadline.remaining_s() + LAST_WORDS_S):
+                await until_client_leaves(receive, self._send(send))
         except ClientLeft:
             log.info("client left a stream")
+        except TimeoutError:
+            # Returning with the body unfinished makes the server close the connection.
+            log.warning("a client read too slowly for its deadline")
         finally:
-            await self._stream.aclose()
-            await self._guard.settle(None)
+            try:
+                await self._stream.aclose()
+                await self._guard.settle(None)
+            finally:
+                self._on_close()
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with aclosing(self._frames()) as frames:
+        kept = KeptAlive(send, self._keep_alive_s)
+        async with kept.running(), aclosing(self._frames()) as frames:
             async for frame in frames:
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
+                await kept({"type": "http.response.body", "body": frame, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _frames(self) -> AsyncGenerator[bytes, None]:
@@ -88,7 +106,8 @@ class StreamedAnswer(Response):
         return frames
 
     async def _settle(self) -> None:
-        if not self._guard.is_owner or len(self._kept) > self._max_kept_bytes:
+        """Also of an answer too large to be kept: its key is used up, and never runs a second time."""
+        if not self._guard.is_owner:
             return
         headers = tuple((name, value) for name, value in self.headers.items() if name.startswith("x-upcoach"))
         await self._guard.settle(StoredAnswer(self.status_code, MEDIA_TYPE, headers, bytes(self._kept)))

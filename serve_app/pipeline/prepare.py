@@ -3,13 +3,15 @@
 import time
 from dataclasses import dataclass
 
+from serve_app.accounting.budget import BudgetKeeper
 from serve_app.contracts.assessment import Assessment, Classifier
 from serve_app.contracts.chat import ChatCall
 from serve_app.contracts.deadline import Deadline
 from serve_app.contracts.decision import Decision, Refusal
 from serve_app.contracts.request import Envelope, RequestFacts
-from serve_app.contracts.vocabulary import Alias, Capability, Domain, ScoredBy
-from serve_app.errors import PolicyRefusal, UnknownModel
+from serve_app.contracts.tenant import Tenant
+from serve_app.contracts.vocabulary import Alias, Capability, Domain, DropReason, ScoredBy
+from serve_app.errors import GatewayError, PolicyRefusal, UnknownModel
 from serve_app.pipeline.refusals import error_of_refusal
 from serve_app.pipeline.trail import Trail
 from serve_app.privacy.residency import ResidencyPolicy, allowed_places
@@ -27,6 +29,7 @@ class Prepared:
     """A request that was decided. Its deadline is the only one it will have."""
 
     call: ChatCall
+    tenant: Tenant
     facts: RequestFacts
     decision: Decision
     deadline: Deadline
@@ -42,10 +45,11 @@ class Preparation:
         classifier: Classifier,
         routing: RoutingPolicy,
         residency: ResidencyPolicy,
+        budgets: BudgetKeeper,
         *,
         retry_after_s: float,
     ) -> None:
-        self._fleet, self._classifier = fleet, classifier
+        self._fleet, self._classifier, self._budgets = fleet, classifier, budgets
         self._routing, self._residency = routing, residency
         self._retry_after_s = retry_after_s
         self._max_deadline_s = max(c.deadline_s for c in fleet.candidates)
@@ -61,12 +65,19 @@ class Preparation:
         outcome = decide(facts, self._fleet.snapshot(), self._routing)
         trail.decide_s = time.monotonic() - started
         if isinstance(outcome, Refusal):
-            raise error_of_refusal(outcome, wanted, self._retry_after_s)
+            raise self._refused(outcome, envelope.tenant, wanted)
         self._check_wish(facts, outcome)
         trail.decision = outcome
         deadline_s = outcome.chosen.deadline_s if envelope.deadline_s is None else self._longest_s(envelope)
         deadline = Deadline(envelope.arrived_at + deadline_s)
-        return Prepared(call, facts, outcome, deadline, envelope.traceparent)
+        return Prepared(call, envelope.tenant, facts, outcome, deadline, envelope.traceparent)
+
+    def _refused(self, refusal: Refusal, tenant: Tenant, wanted: Alias | str) -> GatewayError:
+        if refusal.reason is DropReason.BUDGET:
+            return self._budgets.refusal(tenant)
+        ids = [dropped.candidate.upstream.id for dropped in refusal.dropped if dropped.reason is refusal.reason]
+        is_open = refusal.reason is DropReason.CIRCUIT_OPEN
+        return error_of_refusal(refusal, wanted, self._fleet.opens_in_s(ids) if is_open else self._retry_after_s)
 
     def _wanted(self, model: str) -> Alias | str:
         if model in ALIASES:
@@ -103,6 +114,7 @@ class Preparation:
             max_output_tokens=call.max_output_tokens,
             needs=call.needs,
             remaining_s=Deadline(envelope.arrived_at + self._longest_s(envelope)).remaining_s(),
+            is_over_budget=self._budgets.is_over(tenant),
         )
 
     def _longest_s(self, envelope: Envelope) -> float:

@@ -28,9 +28,8 @@ def error_of_refusal(refusal: Refusal, wanted: Alias | str, retry_after_s: float
             return InvalidRequest(problem, "messages", "context_length_exceeded")
         case DropReason.DEADLINE:
             return DeadlineExceeded()
-        case DropReason.UNAVAILABLE:
+        case DropReason.UNAVAILABLE | DropReason.CIRCUIT_OPEN | DropReason.BUDGET:
             return LocalUnavailable(retry_after_s) if refusal.is_local_only else CapacityError(retry_after_s)
         case DropReason.NOT_ASKED_FOR if not isinstance(wanted, Alias):
             return UnknownModel()
-        case DropReason.NOT_ASKED_FOR | DropReason.NO_SPECIALIST | DropReason.SAME_UPSTREAM:
-            return CapacityError(retry_after_s)
+    return CapacityError(retry_after_s)

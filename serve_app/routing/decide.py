@@ -32,6 +32,8 @@ def decide(facts: RequestFacts, snapshot: FleetSnapshot, policy: RoutingPolicy) 
         return Refusal(furthest[1], tuple(dropped), is_local_only=facts.allowed_places <= {LOCAL})
     ranked, repeated = _once_each(_rank(facts, fitting, snapshot, policy))
     reason = _reason(facts, ranked[0].candidate, policy)
+    if reason is Reason.BEST_AVAILABLE and any(d.reason is DropReason.BUDGET for d in dropped):
+        reason = Reason.OVER_BUDGET
     return Decision(tuple(ranked), (*dropped, *repeated), reason, facts.allowed_places)
 
 
@@ -114,13 +116,12 @@ def _reason(facts: RequestFacts, chosen: Candidate, policy: RoutingPolicy) -> Re
     if chosen.tier.is_local and facts.complexity > policy.local_reach:
         return Reason.LOCAL_ONLY if facts.allowed_places <= {LOCAL} else Reason.BEST_AVAILABLE
     match chosen.tier:
-        case Tier.LOCAL_FAST:
-            return Reason.SIMPLE if facts.complexity <= policy.fast_reach else Reason.BEST_AVAILABLE
+        case Tier.LOCAL_FAST if facts.complexity <= policy.fast_reach:
+            return Reason.SIMPLE
         case Tier.LOCAL_STANDARD:
             return Reason.STANDARD
         case Tier.CLOUD_SPECIALIZED:
             return Reason.SPECIALIST
-        case Tier.CLOUD_ENHANCED:
-            return Reason.COMPLEX if facts.complexity > policy.local_reach else Reason.BEST_AVAILABLE
-        case Tier.CLOUD_FALLBACK:
-            return Reason.BEST_AVAILABLE
+        case Tier.CLOUD_ENHANCED if facts.complexity > policy.local_reach:
+            return Reason.COMPLEX
+    return Reason.BEST_AVAILABLE

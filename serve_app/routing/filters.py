@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from serve_app.contracts.fleet import Candidate, UpstreamState
 from serve_app.contracts.request import RequestFacts
-from serve_app.contracts.vocabulary import LOCAL, Alias, DropReason, Tier
+from serve_app.contracts.vocabulary import LOCAL, Alias, Circuit, DropReason, Tier
 
 Filter = Callable[[RequestFacts, Candidate, UpstreamState], DropReason | None]
 
@@ -53,7 +53,21 @@ def context_length(facts: RequestFacts, candidate: Candidate, state: UpstreamSta
 
 
 def availability(facts: RequestFacts, candidate: Candidate, state: UpstreamState) -> DropReason | None:
-    return None if state.is_available else DropReason.UNAVAILABLE
+    """Who may be answered by local models alone waits a bounded time for one that is starting."""
+    may_go_elsewhere = facts.wanted is Alias.AUTO and not facts.allowed_places <= {LOCAL}
+    may_wait = candidate.upstream.place == LOCAL and not may_go_elsewhere
+    return None if state.is_available or may_wait else DropReason.UNAVAILABLE
+
+
+def circuit(facts: RequestFacts, candidate: Candidate, state: UpstreamState) -> DropReason | None:
+    """A half-open breaker lets one call through: whose, is settled when it is made."""
+    return DropReason.CIRCUIT_OPEN if state.circuit is Circuit.OPEN else None
+
+
+def budget(facts: RequestFacts, candidate: Candidate, state: UpstreamState) -> DropReason | None:
+    """Money is spent outside the cluster alone."""
+    is_local = candidate.upstream.place == LOCAL
+    return DropReason.BUDGET if facts.is_over_budget and not is_local else None
 
 
 def deadline(facts: RequestFacts, candidate: Candidate, state: UpstreamState) -> DropReason | None:
@@ -69,7 +83,9 @@ FILTERS: tuple[Filter, ...] = (
     residency,
     capability,
     context_length,
+    budget,
     availability,
+    circuit,
     deadline,
 )
 

@@ -4,8 +4,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from serve_app.contracts.attempt import Attempt
+from serve_app.contracts.vocabulary import Circuit
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+_OPENNESS = {Circuit.CLOSED: 0.0, Circuit.HALF_OPEN: 0.5, Circuit.OPEN: 1.0}
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 FAST_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
@@ -66,6 +68,25 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._outbox_rows = Gauge(
+            "upcoach_ledger_queued_rows", "Rows that the ledger has not taken yet.", registry=self._registry
+        )
+        self._outbox_lost = Gauge(
+            "upcoach_ledger_lost_rows", "Rows that will never reach the ledger.", registry=self._registry
+        )
+        self._journal_bytes = Gauge(
+            "upcoach_journal_bytes", "What this router's write-ahead journal takes on disk.", registry=self._registry
+        )
+        self._journal_writable = Gauge(
+            "upcoach_journal_writable", "1 while the write-ahead journal takes rows.", registry=self._registry
+        )
+        self._circuit = Gauge(
+            "upcoach_upstream_circuit_open",
+            "1 while the circuit breaker keeps calls away; 0.5 while it lets one probe through.",
+            ["upstream"],
+            registry=self._registry,
+        )
+
     def record_request(self, route: str, status: int, tier: str) -> None:
         self._requests.labels(route, str(status), tier).inc()
 
@@ -89,6 +110,17 @@ class Metrics:
 
     def record_availability(self, upstream_id: str, *, is_available: bool) -> None:
         self._available.labels(upstream_id).set(is_available)
+
+    def record_circuit(self, upstream_id: str, circuit: Circuit) -> None:
+        self._circuit.labels(upstream_id).set(_OPENNESS[circuit])
+
+    def record_outbox(
+        self, *, num_queued: int, num_lost: int, num_journal_bytes: int, is_journal_writable: bool
+    ) -> None:
+        self._outbox_rows.set(num_queued)
+        self._outbox_lost.set(num_lost)
+        self._journal_bytes.set(num_journal_bytes)
+        self._journal_writable.set(is_journal_writable)
 
     def render(self) -> bytes:
         return generate_latest(self._registry)

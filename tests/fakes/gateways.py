@@ -8,16 +8,21 @@ from typing import Any
 import orjson
 from starlette.applications import Starlette
 
-from serve_app.accounting.memory_ledger import Bounds, MemoryLedger
+from serve_app.accounting.budget import BudgetKeeper
+from serve_app.accounting.idempotency import Bounds
+from serve_app.admission.gate import AdmissionGate
+from serve_app.admission.saturation import Saturation
 from serve_app.admission.tenants import TenantDirectory, key_digest
-from serve_app.assembly import DIALECTS
+from serve_app.assembly.gateway import DIALECTS
 from serve_app.contracts.assessment import Assessment, Turn
 from serve_app.contracts.attempt import Attempt
 from serve_app.contracts.ledger import Ledger
-from serve_app.contracts.tenant import Tenant
+from serve_app.contracts.tenant import Budget, Quota, Tenant
 from serve_app.contracts.vocabulary import LOCAL, Capability, DataClass, Domain, ScoredBy, Tier
-from serve_app.http_api.app import Gateway, create_app
-from serve_app.pipeline.dispatch import Dispatcher
+from serve_app.http_api.app import create_app
+from serve_app.http_api.gateway import Gateway, HttpLimits
+from serve_app.pipeline.committed import PrecommitBounds
+from serve_app.pipeline.dispatch import Dispatcher, DispatchPolicy
 from serve_app.pipeline.prepare import Preparation
 from serve_app.privacy.residency import ResidencyPolicy
 from serve_app.routing.policy import RoutingPolicy, Weights
@@ -25,24 +30,36 @@ from serve_app.telemetry.metrics import Metrics
 from serve_app.upstreams.fleet import Fleet
 from tests.fakes.asgi import Answer, ask
 from tests.fakes.chunks import WHOLE_STREAM, completion
-from tests.fakes.dispatching import CLOUD, PLACES, candidate_of
+from tests.fakes.dispatching import CLOUD, NO_HEDGING, PLACES, breakers_of, candidate_of
+from tests.fakes.ledgers import MemoryLedger
 from tests.fakes.upstreams import Script, ScriptedUpstream
+from tests.fakes.wallets import FakeWallet
 
 KEY = "uc-everything"
 LOCAL_KEY = "uc-local-only"
+LIMITED_KEY = "uc-limited"
+LIMITED = Tenant(
+    "limited",
+    frozenset(Tier),
+    PLACES,
+    DataClass.PUBLIC,
+    quota=Quota(requests_per_window=3, tokens_per_window=5000, window_s=60.0, max_concurrent=2),
+    budget=Budget(day_usd=0.01),
+)
 RETRY_AFTER_S = 5.0
 MAX_BODY_BYTES = 10_000
 MAX_KEPT_ANSWER_BYTES = 2_000
 EASY, HARD = 0.1, 0.9
 LEDGER_BOUNDS = Bounds(
-    max_attempts=1000,
     max_idempotency_keys=100,
-    max_kept_answer_bytes=100_000,
+    max_kept_answer_bytes=MAX_KEPT_ANSWER_BYTES,
     max_kept_bytes=10_000_000,
     idempotency_ttl_s=3600.0,
+    running_lease_s=60.0,
 )
 
 TENANTS = (
+    (key_digest(LIMITED_KEY), LIMITED),
     (key_digest(KEY), Tenant("everything", frozenset(Tier), PLACES, DataClass.PUBLIC)),
     (
         key_digest(LOCAL_KEY),
@@ -82,9 +99,14 @@ class Stage:
     ledger: Ledger
     attempts: list[Attempt] = field(default_factory=list)
     metrics: Metrics = field(default_factory=Metrics)
+    wallet: FakeWallet = field(default_factory=FakeWallet)
+    keep_alive_s: float = 15.0
+    is_draining: bool = False
 
     def __post_init__(self) -> None:
-        self.fleet = Fleet(CANDIDATES, {"local": self.local, "cloud": self.cloud, "fallback": self.fallback})
+        upstreams = {"local": self.local, "cloud": self.cloud, "fallback": self.fallback}
+        self.fleet = Fleet(CANDIDATES, upstreams, breakers_of(upstreams))
+        self.saturation = Saturation(16, 0.5, 0.75)
         self.app: Starlette = create_app(self._gateway(), _nothing)
 
     def _gateway(self) -> Gateway:
@@ -96,20 +118,35 @@ class Stage:
                 DataClass.CONFIDENTIAL: frozenset({LOCAL}),
             }
         )
+        budgets = BudgetKeeper(self.wallet, Budget())
+        policy = DispatchPolicy(
+            spill_after_s=0.05, local_wait_s=0.1, hedging=NO_HEDGING, precommit=PrecommitBounds(4096, 64)
+        )
         return Gateway(
             directory=TenantDirectory(TENANTS),
-            preparation=Preparation(self.fleet, self.classifier, routing, residency, retry_after_s=RETRY_AFTER_S),
-            dispatcher=Dispatcher(self.fleet, self._record, max_precommit_bytes=4096, retry_after_s=RETRY_AFTER_S),
+            gate=AdmissionGate(self.wallet, self.saturation),
+            preparation=Preparation(
+                self.fleet, self.classifier, routing, residency, budgets, retry_after_s=RETRY_AFTER_S
+            ),
+            dispatcher=Dispatcher(self.fleet, self, budgets, policy),
             fleet=self.fleet,
             ledger=self.ledger,
             metrics=self.metrics,
             dialects=DIALECTS,
-            max_body_bytes=MAX_BODY_BYTES,
-            max_json_depth=16,
-            max_kept_answer_bytes=MAX_KEPT_ANSWER_BYTES,
+            limits=HttpLimits(
+                max_body_bytes=MAX_BODY_BYTES,
+                max_json_depth=16,
+                max_kept_answer_bytes=MAX_KEPT_ANSWER_BYTES,
+                keep_alive_s=self.keep_alive_s,
+                typical_output_tokens=256,
+            ),
+            is_draining=lambda: self.is_draining,
         )
 
-    def _record(self, attempt: Attempt) -> None:
+    def open(self, attempt: Attempt) -> None:
+        """With `settle`, the AttemptSink port."""
+
+    def settle(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
         self.metrics.record_attempt(attempt)
 

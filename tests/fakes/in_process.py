@@ -11,7 +11,9 @@ import uvicorn
 import yaml
 
 from deployments.cloud_proxy import CloudProxy
-from serve_app import assembly
+from serve_app.assembly.gateway import gateway as make_gateway
+from serve_app.assembly.parts import classifier as make_classifier
+from serve_app.assembly.shared import SharedState
 from serve_app.contracts.vocabulary import LOCAL
 from serve_app.http_api.app import create_app
 from serve_app.settings.load import LoadedSettings, load_settings
@@ -39,6 +41,7 @@ def demo_settings(folder: Path, providers: Providers, **changes: object) -> Load
     (folder / "key").write_text(KEY, encoding="utf-8")
     raw["tenants"]["demo"]["key"] = {"file": str(folder / "key")}
     raw["providers"]["openai"]["api_key"] = {"file": str(folder / "absent")}
+    raw["state_folder"] = str(folder / "state")
     for section, values in changes.items():
         raw[section] = {**raw.get(section, {}), **values} if isinstance(values, Mapping) else values
     path = folder / "gateway.yaml"
@@ -50,26 +53,34 @@ def demo_settings(folder: Path, providers: Providers, **changes: object) -> Load
 def serving(loaded: LoadedSettings, providers: Providers) -> Iterator[str]:
     """The gateway's address while it serves."""
     metrics = Metrics()
-    classifier = assembly.classifier(loaded, metrics)
+    classifier = make_classifier(loaded, metrics)
+    shared = SharedState(loaded)
     upstreams = {
         upstream_id: CloudProxy(loaded, settings.provider) if settings.provider else _simulated_local(providers)
         for upstream_id, settings in loaded.active_upstreams.items()
     }
-    gateway, background = assembly.gateway(
-        loaded, upstreams, classifier, assembly.memory_ledger(loaded), metrics=metrics
-    )
+    gateway, background = make_gateway(loaded, upstreams, classifier, shared.ports, metrics=metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
+        await shared.start()
         async with background():
             yield
+        await shared.aclose()
         for upstream in upstreams.values():
             await upstream.aclose()
         await classifier.aclose()
 
     port = free_port()
     server = uvicorn.Server(
-        uvicorn.Config(create_app(gateway, lifespan), host="127.0.0.1", port=port, log_level="error", lifespan="on")
+        uvicorn.Config(
+            create_app(gateway, lifespan),
+            host="127.0.0.1",
+            port=port,
+            log_level="error",
+            lifespan="on",
+            timeout_graceful_shutdown=2,
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

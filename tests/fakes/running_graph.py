@@ -62,6 +62,7 @@ def _configure(home: Path, cloud: RunningSimulator, fallback: RunningSimulator) 
     gateway["providers"]["simulator"]["base_url"] = f"{cloud.url}/v1"
     gateway["providers"]["simulator-fallback"]["base_url"] = f"{fallback.url}/v1"
     gateway["providers"]["openai"]["api_key"] = {"file": str(home / "absent")}
+    gateway["state_folder"] = str(home / "state")
     gateway["tenants"]["demo"]["key"] = {"file": str(home / "demo.key")}
     local = gateway["upstreams"]["smollm2"]["local"]
     local["manifest"] = str(ROOT / "configs" / local["manifest"])

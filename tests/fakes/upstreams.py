@@ -1,8 +1,8 @@
 """An upstream that follows a script, behind the real port."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from serve_app.contracts.upstream import UpstreamCall
@@ -36,6 +36,25 @@ class ScriptedUpstream:
         self.probe_error: BaseException | None = None
         self.cancel_error: BaseException | None = None
         self.has_begun = asyncio.Event()
+        self.reserve_errors: list[BaseException] = []
+        self.num_reserved = 0
+        self.num_wakes = 0
+        self.is_up = asyncio.Event()
+
+    @asynccontextmanager
+    async def reserve(self, limit_s: float) -> AsyncIterator["ScriptedUpstream"]:
+        """Raises what stands first in `reserve_errors`, once each."""
+        if self.reserve_errors:
+            raise self.reserve_errors.pop(0)
+        self.num_reserved += 1
+        try:
+            yield self
+        finally:
+            self.num_reserved -= 1
+
+    async def wake(self) -> None:
+        self.num_wakes += 1
+        await self.is_up.wait()
 
     async def complete(self, call: UpstreamCall) -> bytes:
         async with aclosing(self.stream(call)) as batches:

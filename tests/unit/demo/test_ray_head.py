@@ -1,5 +1,6 @@
 """Ray's surroundings: the flags, no settings of another Ray, and HAProxy's pages on the loopback address."""
 
+import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_the_wrapper_moves_haproxys_own_pages_and_nothing_else(instance: Instanc
     program.write_text('#!/bin/sh\necho "ran $*"\n')
     program.chmod(0o700)
     wrapper, config = tmp_path / "wrapper", tmp_path / "haproxy.cfg"
-    wrapper.write_text(ray_head.haproxy_wrapper(program, PORTS))
+    wrapper.write_text(ray_head.haproxy_wrapper(program, PORTS, tmp_path))
     wrapper.chmod(0o700)
     config.write_text(GENERATED)
     ran = subprocess.run([wrapper, "-db", "-f", config, "-sf", "12"], capture_output=True, text=True, check=True)
@@ -70,8 +71,41 @@ def test_the_wrapper_moves_haproxys_own_pages_and_nothing_else(instance: Instanc
 
 def test_the_wrapper_takes_out_the_splicing_of_requests_alone(instance: Instance, tmp_path: Path) -> None:
     wrapper, config = tmp_path / "wrapper", tmp_path / "haproxy.cfg"
-    wrapper.write_text(ray_head.haproxy_wrapper(Path("/bin/true"), PORTS))
+    wrapper.write_text(ray_head.haproxy_wrapper(Path("/bin/true"), PORTS, tmp_path))
     wrapper.chmod(0o700)
     config.write_text("    option abortonclose\n    option splice-request\n    option splice-response\n")
     subprocess.run([wrapper, "-f", config], check=True)
     assert config.read_text() == "    option abortonclose\n    option splice-response\n"
+
+
+def test_the_wrapper_exchanges_haproxys_own_answers_for_ours_and_no_others(tmp_path: Path) -> None:
+    wrapper, config = tmp_path / "wrapper", tmp_path / "haproxy.cfg"
+    wrapper.write_text(ray_head.haproxy_wrapper(Path("/bin/true"), PORTS, Path("/run/ours")))
+    wrapper.chmod(0o700)
+    config.write_text("".join(f"    errorfile {status} /ray/{status}.http\n" for status in (502, 403, 504)))
+    subprocess.run([wrapper, "-f", config], check=True)
+    assert config.read_text().split() == [
+        *("errorfile", "502", "/run/ours/502.http"),
+        *("errorfile", "403", "/ray/403.http"),
+        *("errorfile", "504", "/run/ours/504.http"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "first_line", "code", "retry_after"),
+    [
+        (502, "HTTP/1.1 500 Internal Server Error", "internal_error", None),
+        (503, "HTTP/1.1 503 Service Unavailable", "gateway_saturated", "1"),
+        (504, "HTTP/1.1 504 Gateway Timeout", "deadline_exceeded", None),
+    ],
+)
+def test_what_haproxy_answers_itself_is_in_openais_shape(
+    status: int, first_line: str, code: str, retry_after: str | None
+) -> None:
+    head, _, body = ray_head.haproxy_error(ray_head.HAPROXY_ERRORS[status]).partition("\r\n\r\n")
+    lines = head.split("\r\n")
+    headers = dict(line.split(": ") for line in lines[1:])
+    assert lines[0] == first_line
+    assert json.loads(body)["error"]["code"] == code
+    assert headers["Content-Length"] == str(len(body))
+    assert headers.get("Retry-After") == retry_after

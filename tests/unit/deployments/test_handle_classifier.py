@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayError
 
-from deployments.handles import HandleClassifier
+from deployments.shared_handles import HandleClassifier
 from serve_app.contracts.assessment import Assessment, Turn
 from serve_app.contracts.vocabulary import Domain, ScoredBy
 from serve_app.telemetry.metrics import Metrics
@@ -33,7 +33,7 @@ def scored(by: ScoredBy) -> Callable[[object], Awaitable[Assessment]]:
 
 
 def classifier_over(answer: Callable[[object], Awaitable[Assessment]], metrics: Metrics) -> HandleClassifier:
-    handle: Any = SimpleNamespace(assess=SimpleNamespace(remote=answer))
+    handle: Any = SimpleNamespace(assess=SimpleNamespace(remote=lambda turns: asyncio.ensure_future(answer(turns))))
     return HandleClassifier(handle, 0.05, metrics)
 
 

@@ -97,8 +97,11 @@ def test_an_answer_tells_who_gave_it_why_and_in_what_time() -> None:
     assert headers["server-timing"].startswith("classify;dur=1.000, decide;dur=0.500, queue;dur=250.000, upstream;dur=1500.000, overhead;dur=")  # noqa: E501 # fmt: skip
 
 
-def test_a_second_attempt_is_a_failover_whatever_the_decision_said() -> None:
+@pytest.mark.parametrize("reason", [Reason.FAILOVER, Reason.SPILLED, Reason.HEDGED, Reason.OVER_BUDGET])
+def test_why_it_was_this_candidate_in_the_end_stands_in_place_of_the_decisions_reason(reason: Reason) -> None:
     candidate = candidate_of("first")
     decision = Decision((Scored(candidate, 1.0, {}),), (), Reason.SIMPLE, PLACES)
-    trail = Trail("r-1", 0.0, decision=decision, candidate=candidate, num_attempts=2)
-    assert answer_headers(trail)["x-upcoach-reason"] == "failover"
+    trail = Trail("r-1", 0.0, decision=decision, candidate=candidate)
+    assert answer_headers(trail)["x-upcoach-reason"] == "simple"
+    trail.turn_to(candidate, reason)
+    assert answer_headers(trail)["x-upcoach-reason"] == reason.value

@@ -5,12 +5,12 @@ import asyncio
 import orjson
 import pytest
 
-from serve_app.accounting.memory_ledger import MemoryLedger
 from serve_app.contracts.ledger import StoredAnswer
 from serve_app.errors import UpstreamBroken, UpstreamUnreachable
 from tests.fakes.asgi import exchange
 from tests.fakes.chunks import FINISH, ROLE, completion, content
 from tests.fakes.gateways import AUTH, KEY, LEDGER_BOUNDS, LOCAL_KEY, MAX_KEPT_ANSWER_BYTES, chat_body, stage_of
+from tests.fakes.ledgers import MemoryLedger
 from tests.fakes.upstreams import HANG, Script
 
 CHAT = "/v1/chat/completions"
@@ -143,13 +143,16 @@ async def test_a_client_that_leaves_on_reading_the_end_of_a_stream_does_not_undo
     assert len(stage.local.calls) == 1
 
 
-@pytest.mark.parametrize("is_streaming", [False, True])
-async def test_an_answer_too_large_to_keep_is_given_and_not_replayed(is_streaming: bool) -> None:
-    text = "x" * (100 * MAX_KEPT_ANSWER_BYTES)
-    script: Script = [ROLE, content(text), FINISH] if is_streaming else [completion(text)]
-    stage = stage_of(local=script)
-    for num_calls in (1, 2):
-        answer = await stage.chat(KEYED, stream=is_streaming)
-        assert answer.status == 200
-        assert text.encode() in answer.body
-        assert len(stage.local.calls) == num_calls
+@pytest.mark.parametrize("num_pieces", [None, 1, 100], ids=["plain", "one frame", "many frames"])
+async def test_an_answer_too_large_to_keep_is_given_and_neither_replayed_nor_billed_twice(
+    num_pieces: int | None,
+) -> None:
+    text = "x" * (2 * MAX_KEPT_ANSWER_BYTES)
+    pieces = [content(text[: len(text) // (num_pieces or 1)])] * (num_pieces or 1)
+    stage = stage_of(local=[ROLE, *pieces, FINISH] if num_pieces else [completion(text)])
+    first = await stage.chat(KEYED, stream=num_pieces is not None)
+    assert first.status == 200
+    assert first.body.count(b"x") >= len(text)
+    again = await stage.chat(KEYED, stream=num_pieces is not None)
+    assert (again.status, again.error["code"]) == (409, "idempotency_answer_gone")
+    assert len(stage.local.calls) == 1

@@ -6,14 +6,44 @@ from serve_app.contracts.attempt import Attempt, Usage
 from serve_app.contracts.vocabulary import Outcome, Reason, Tier
 from serve_app.errors import DeadlineExceeded, EgressForbidden, UpstreamBroken, UpstreamRejectedRequest
 from serve_app.pipeline.attempts import AttemptAccount, outcome_of
-from tests.fakes.dispatching import CLOUD, candidate_of, facts_of
+from tests.fakes.dispatching import CLOUD, RowSink, candidate_of, facts_of
 
 NOTHING = Usage(0, 0, is_estimated=True)
 
 
-def account_for(attempts: list[Attempt]) -> AttemptAccount:
-    candidate = candidate_of("first", tier=Tier.CLOUD_ENHANCED)
-    return AttemptAccount(facts_of(), candidate, number=2, reason=Reason.FAILOVER, record=attempts.append)
+def account_for(attempts: list[Attempt], sink: RowSink | None = None) -> AttemptAccount:
+    """`attempts` takes what `on_settled` is told."""
+    return AttemptAccount(
+        facts_of(),
+        candidate_of("first", tier=Tier.CLOUD_ENHANCED),
+        number=2,
+        reason=Reason.FAILOVER,
+        sink=sink or RowSink(),
+        on_settled=attempts.append,
+    )
+
+
+def test_a_row_is_open_before_the_call_and_holds_what_is_owed_should_the_process_die() -> None:
+    sink = RowSink()
+    account = account_for([], sink)
+    (row,) = sink.opened
+    assert (row.id, row.outcome, row.number) == (account.id, Outcome.ABANDONED, 2)
+    assert row.usage == Usage(facts_of().num_prompt_tokens, 0, is_estimated=True)
+    assert row.cost_usd == pytest.approx(facts_of().num_prompt_tokens / 1e6)
+    assert sink.settled == []
+
+
+def test_the_final_row_goes_under_the_same_id_to_the_sink_and_to_whoever_set_money_aside() -> None:
+    sink, attempts = RowSink(), list[Attempt]()
+    account = account_for(attempts, sink)
+    account.settle(Outcome.COMPLETED, Usage(1, 1, is_estimated=False))
+    account.settle(Outcome.CANCELLED, NOTHING)
+    assert sink.settled == attempts
+    assert [(row.id, row.outcome) for row in attempts] == [(account.id, Outcome.COMPLETED)]
+
+
+def test_two_attempts_never_share_an_id() -> None:
+    assert account_for([]).id != account_for([]).id
 
 
 def test_a_row_says_who_asked_whom_for_what_and_what_it_cost() -> None:

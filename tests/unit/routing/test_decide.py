@@ -1,11 +1,23 @@
 """Decisions by example: each reason, each refusal, the order of the fallbacks."""
 
+from dataclasses import replace
+
 import pytest
 
 from serve_app.contracts.decision import Decision, Dropped, Refusal
 from serve_app.contracts.fleet import Candidate, FleetSnapshot, UpstreamState
 from serve_app.contracts.request import RequestFacts
-from serve_app.contracts.vocabulary import LOCAL, Alias, Capability, DataClass, Domain, DropReason, Reason, Tier
+from serve_app.contracts.vocabulary import (
+    LOCAL,
+    Alias,
+    Capability,
+    Circuit,
+    DataClass,
+    Domain,
+    DropReason,
+    Reason,
+    Tier,
+)
 from serve_app.routing.decide import decide
 from tests.fakes.builders import (
     CLOUD,
@@ -19,6 +31,7 @@ from tests.fakes.builders import (
 )
 
 DOWN = UpstreamState(is_available=False)
+OPEN = UpstreamState(circuit=Circuit.OPEN)
 FAST, STANDARD = a_candidate(tier=Tier.LOCAL_FAST), a_candidate(tier=Tier.LOCAL_STANDARD)
 ENHANCED, FALLBACK = a_candidate(tier=Tier.CLOUD_ENHANCED), a_candidate(tier=Tier.CLOUD_FALLBACK)
 CODER = a_candidate(tier=Tier.CLOUD_SPECIALIZED, upstream=an_upstream(id="coder", place=CLOUD, domains=[Domain.CODING]))
@@ -58,6 +71,8 @@ def refused(request: RequestFacts, snapshot: FleetSnapshot = FLEET) -> Refusal:
         (a_request(complexity=HARD), without(ENHANCED, CODER, FALLBACK), STANDARD, Reason.BEST_AVAILABLE),
         (a_request(complexity=HARD), without(ENHANCED), FALLBACK, Reason.BEST_AVAILABLE),
         (a_request(complexity=SIMPLE), without(FAST, STANDARD), ENHANCED, Reason.BEST_AVAILABLE),
+        (replace(a_request(complexity=HARD), is_over_budget=True), FLEET, STANDARD, Reason.OVER_BUDGET),
+        (a_request(allowed_places=[LOCAL], complexity=HARD), without(FAST, STANDARD), STANDARD, Reason.LOCAL_ONLY),
         (a_request(complexity=SIMPLE, wanted=Alias.CLOUD), FLEET, ENHANCED, Reason.PINNED_CLOUD),
         (a_request(complexity=STANDARD_HARD, wanted=Alias.LOCAL), FLEET, STANDARD, Reason.STANDARD),
     ],
@@ -69,10 +84,26 @@ def test_the_chosen_tier_and_its_reason(
     assert (decision.chosen, decision.reason) == (chosen, reason)
 
 
-def test_failover_alone_is_never_a_reason_to_decide() -> None:
-    """It is what the pipeline says when it leaves the chosen candidate."""
+def test_what_the_pipeline_says_when_it_leaves_the_chosen_candidate_is_never_a_reason_to_decide() -> None:
     cases = test_the_chosen_tier_and_its_reason.pytestmark[0].args[1]  # type: ignore[attr-defined]
-    assert {case[3] for case in cases} == set(Reason) - {Reason.FAILOVER}
+    assert {case[3] for case in cases} == set(Reason) - {Reason.FAILOVER, Reason.SPILLED, Reason.HEDGED}
+
+
+@pytest.mark.parametrize("complexity", [SIMPLE, STANDARD_HARD])
+def test_a_prompt_that_stays_anyway_is_not_over_budget(complexity: float) -> None:
+    decision = decided(replace(a_request(complexity=complexity), is_over_budget=True))
+    assert decision.chosen.tier.is_local
+    assert decision.reason in (Reason.SIMPLE, Reason.STANDARD)
+    assert {dropped.reason for dropped in decision.dropped} >= {DropReason.BUDGET}
+
+
+def test_an_open_circuit_is_left_out_and_a_half_open_one_is_not() -> None:
+    states = {ENHANCED.upstream.id: UpstreamState(circuit=Circuit.OPEN)}
+    decision = decided(a_request(complexity=HARD), a_snapshot(*FLEET.candidates, states=states))
+    assert decision.chosen == FALLBACK
+    assert Dropped(ENHANCED, DropReason.CIRCUIT_OPEN) in decision.dropped
+    states = {ENHANCED.upstream.id: UpstreamState(circuit=Circuit.HALF_OPEN)}
+    assert decided(a_request(complexity=HARD), a_snapshot(*FLEET.candidates, states=states)).chosen == ENHANCED
 
 
 @pytest.mark.parametrize(
@@ -85,7 +116,9 @@ def test_failover_alone_is_never_a_reason_to_decide() -> None:
         (a_request(wanted=Alias.CLOUD, allowed_places=[LOCAL]), FLEET, DropReason.RESIDENCY),
         (a_request(needs=[Capability.IMAGES]), FLEET, DropReason.CAPABILITY),
         (a_request(num_prompt_tokens=10**6), FLEET, DropReason.CONTEXT_LENGTH),
-        (a_request(allowed_places=[LOCAL]), without(FAST, STANDARD), DropReason.UNAVAILABLE),
+        (a_request(), a_snapshot(ENHANCED, states={ENHANCED.upstream.id: DOWN}), DropReason.UNAVAILABLE),
+        (replace(a_request(wanted=Alias.CLOUD), is_over_budget=True), FLEET, DropReason.BUDGET),
+        (a_request(allowed_places=[LOCAL]), a_snapshot(FAST, states={FAST.upstream.id: OPEN}), DropReason.CIRCUIT_OPEN),
         (a_request(remaining_s=0.0), FLEET, DropReason.DEADLINE),
         (a_request(remaining_s=0.0), without(ENHANCED), DropReason.DEADLINE),
         (a_request(), FleetSnapshot((), {}), DropReason.NOT_ASKED_FOR),
@@ -105,10 +138,10 @@ def test_a_refusal_tells_whether_the_request_was_local_only(places: list[str], e
     assert refusal.is_local_only is expected
 
 
-def test_a_confidential_prompt_is_refused_when_only_the_cloud_is_healthy() -> None:
+def test_a_confidential_prompt_waits_for_home_when_only_the_cloud_is_healthy() -> None:
     request = a_request(data_class=DataClass.CONFIDENTIAL, allowed_places=[LOCAL], complexity=HARD)
-    refusal = refused(request, without(FAST, STANDARD))
-    assert (refusal.reason, refusal.is_local_only) == (DropReason.UNAVAILABLE, True)
+    decision = decided(request, without(FAST, STANDARD))
+    assert {scored.candidate.upstream.place for scored in decision.ranked} == {LOCAL}
 
 
 def test_a_wish_outside_the_tenants_tiers_is_not_granted() -> None:

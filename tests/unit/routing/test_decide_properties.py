@@ -9,7 +9,7 @@ from hypothesis import example, given
 from serve_app.contracts.decision import Decision, Refusal
 from serve_app.contracts.fleet import Candidate, FleetSnapshot, Price, UpstreamSpec, UpstreamState
 from serve_app.contracts.request import RequestFacts
-from serve_app.contracts.vocabulary import LOCAL, Alias, Capability, DataClass, Domain, Place, Tier
+from serve_app.contracts.vocabulary import LOCAL, Alias, Capability, Circuit, DataClass, Domain, Place, Tier
 from serve_app.routing.decide import decide
 from serve_app.routing.filters import first_reason
 from serve_app.routing.policy import RoutingPolicy, Weights
@@ -54,7 +54,8 @@ def fleets(draw: st.DrawFn) -> FleetSnapshot:
         candidates += [Candidate(tier, spec, deadline_s=30.0, max_output_tokens=512) for tier in tiers]
         if draw(st.booleans()):
             is_available, in_flight = draw(st.integers(0, 3)) > 0, draw(st.integers(0, 20))
-            states[upstream_id] = UpstreamState(is_available, draw(st.none() | SECONDS), in_flight)
+            circuit = draw(st.sampled_from([Circuit.CLOSED, *Circuit]))
+            states[upstream_id] = UpstreamState(is_available, draw(st.none() | SECONDS), in_flight, circuit)
     return FleetSnapshot(tuple(draw(st.permutations(candidates))), states)
 
 
@@ -76,6 +77,7 @@ def requests(draw: st.DrawFn) -> RequestFacts:
         max_output_tokens=draw(st.none() | st.integers(1, 4096)),
         needs=draw(st.just(frozenset({Capability.CHAT})) | st.frozensets(st.sampled_from(Capability), max_size=2)),
         remaining_s=draw(st.floats(0.0, 120.0)),
+        is_over_budget=draw(st.booleans()),
     )
 
 
@@ -100,7 +102,12 @@ def test_whoever_is_ranked_is_allowed_able_and_there(
         assert candidate.tier in facts.allowed_tiers
         assert facts.needs <= candidate.upstream.capabilities
         assert facts.num_prompt_tokens < candidate.upstream.context_window
-        assert snapshot.state_of(candidate.upstream.id).is_available
+        state = snapshot.state_of(candidate.upstream.id)
+        assert state.circuit is not Circuit.OPEN
+        assert candidate.upstream.place == LOCAL or not facts.is_over_budget
+        if not state.is_available:  # it is waited for, by who may go nowhere else
+            assert candidate.upstream.place == LOCAL
+            assert facts.allowed_places == {LOCAL} or facts.wanted is not Alias.AUTO
 
 
 @given(requests(), fleets(), policies())
@@ -125,12 +132,14 @@ def test_it_refuses_exactly_when_nobody_passes_the_filters(
 
 
 @given(requests(), fleets(), policies(), st.frozensets(st.sampled_from([LOCAL, *CLOUDS])))
-def test_fewer_places_never_add_a_candidate(
+def test_fewer_places_never_add_a_candidate_but_a_local_one_that_is_waited_for(
     facts: RequestFacts, snapshot: FleetSnapshot, policy: RoutingPolicy, kept: frozenset[Place]
 ) -> None:
     wide = decide(facts, snapshot, policy)
     narrow = decide(replace(facts, allowed_places=facts.allowed_places & kept), snapshot, policy)
-    assert _upstreams_of(narrow) <= _upstreams_of(wide)
+    added = _upstreams_of(narrow) - _upstreams_of(wide)
+    places = {c.upstream.id: c.upstream.place for c in snapshot.candidates}
+    assert all(places[name] == LOCAL and not snapshot.state_of(name).is_available for name in added)
 
 
 @given(requests(), fleets(), policies())

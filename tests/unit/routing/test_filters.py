@@ -1,12 +1,13 @@
 """Each filter on its own, and the order in which they speak."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from serve_app.contracts.fleet import UpstreamState
-from serve_app.contracts.vocabulary import LOCAL, Alias, Capability, Domain, DropReason, Place, Tier
+from serve_app.contracts.vocabulary import LOCAL, Alias, Capability, Circuit, Domain, DropReason, Place, Tier
 from serve_app.routing import filters
 from serve_app.routing.filters import FILTERS, Filter, first_reason
 from tests.fakes.builders import CLOUD, a_candidate, a_request, an_upstream
@@ -89,6 +90,15 @@ def test_a_specialist_serves_its_own_domains_or_whoever_names_it(
         ),
         (filters.availability, {}, {}, {"is_available": True}, None),
         (filters.availability, {}, {}, {"is_available": False}, DropReason.UNAVAILABLE),
+        (filters.availability, {"allowed_places": [LOCAL]}, AT_HOME, {"is_available": False}, None),
+        (filters.availability, {"wanted": Alias.LOCAL}, AT_HOME, {"is_available": False}, None),
+        (filters.availability, {"wanted": "mistral-7b"}, AT_HOME, {"is_available": False}, None),
+        (filters.availability, {"wanted": "gpt-5"}, OUTSIDE, {"is_available": False}, DropReason.UNAVAILABLE),
+        (filters.availability, {"wanted": Alias.CLOUD}, OUTSIDE, {"is_available": False}, DropReason.UNAVAILABLE),
+        (filters.circuit, {}, {}, {"circuit": Circuit.CLOSED}, None),
+        (filters.circuit, {}, {}, {"circuit": Circuit.HALF_OPEN}, None),
+        (filters.circuit, {}, {}, {"circuit": Circuit.OPEN}, DropReason.CIRCUIT_OPEN),
+        (filters.budget, {}, OUTSIDE, {}, None),
         (filters.deadline, {"remaining_s": 1.0}, {"expected_ttft_s": 0.9}, {}, None),
         (filters.deadline, {"remaining_s": 1.0}, {"expected_ttft_s": 1.0}, {}, DropReason.DEADLINE),
         (filters.deadline, {"remaining_s": 0.0}, {"expected_ttft_s": 0.1}, {}, DropReason.DEADLINE),
@@ -108,8 +118,14 @@ def test_a_filter_drops_for_its_own_reason_alone(
     assert may_serve(a_request(**request_), candidate, UpstreamState(**state)) is reason
 
 
+@pytest.mark.parametrize(("upstream", "reason"), [(AT_HOME, None), (OUTSIDE, DropReason.BUDGET)])
+def test_without_money_only_what_is_outside_is_dropped(upstream: Mapping[str, Any], reason: DropReason | None) -> None:
+    request = replace(a_request(), is_over_budget=True)
+    assert filters.budget(request, a_candidate(upstream=an_upstream(**upstream)), UpstreamState()) is reason
+
+
 def test_every_filter_runs_and_a_fitting_candidate_passes_them_all() -> None:
-    assert len(FILTERS) == 8
+    assert len(FILTERS) == 10
     assert first_reason(a_request(), a_candidate(), UpstreamState()) is None
 
 
@@ -126,7 +142,9 @@ FAULTS: list[tuple[DropReason, dict[str, Any]]] = [
     (DropReason.RESIDENCY, {"allowed_places": []}),
     (DropReason.CAPABILITY, {"needs": [Capability.TOOLS]}),
     (DropReason.CONTEXT_LENGTH, {"num_prompt_tokens": 10}),
+    (DropReason.BUDGET, {}),
     (DropReason.UNAVAILABLE, {}),
+    (DropReason.CIRCUIT_OPEN, {}),
     (DropReason.DEADLINE, {"remaining_s": 1.0}),
 ]
 
@@ -134,8 +152,14 @@ FAULTS: list[tuple[DropReason, dict[str, Any]]] = [
 @pytest.mark.parametrize("position", range(len(FAULTS)))
 def test_of_several_faults_the_most_lasting_one_is_named(position: int) -> None:
     remaining = FAULTS[position:]
-    request = a_request(**(GOOD | {name: value for _, fault in remaining for name, value in fault.items()}))
-    state = UpstreamState(is_available=DropReason.UNAVAILABLE not in dict(remaining))
+    request = replace(
+        a_request(**(GOOD | {name: value for _, fault in remaining for name, value in fault.items()})),
+        is_over_budget=DropReason.BUDGET in dict(remaining),
+    )
+    state = UpstreamState(
+        is_available=DropReason.UNAVAILABLE not in dict(remaining),
+        circuit=Circuit.OPEN if DropReason.CIRCUIT_OPEN in dict(remaining) else Circuit.CLOSED,
+    )
     candidate = a_candidate(tier=SPECIAL, upstream=an_upstream(**CODER, context_window=10, expected_ttft_s=9.0))
     assert first_reason(request, candidate, state) == (position, FAULTS[position][0])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve_app import assembly
+from serve_app.assembly import policies
 from serve_app.classification.artefact import CALIBRATION_NAME, DEFAULT_ARTEFACT_DIR, read_model
 from serve_app.classification.calibration import NUM_QUANTILES, Calibration
 from serve_app.contracts.decision import Decision
@@ -51,7 +51,7 @@ def test_the_local_share_is_the_target_within_two_per_cent(
 ) -> None:
     settings = loaded(ROOT / "configs" / name, environment)
     routing = settings.tree.routing
-    tiers = tiers_of(FleetSnapshot(assembly.candidates(settings), {}), assembly.routing_policy(settings), domain)
+    tiers = tiers_of(FleetSnapshot(policies.candidates(settings), {}), policies.routing_policy(settings), domain)
     local_share = sum(tier.is_local for tier in tiers) / len(tiers)
     fast_share = sum(tier is Tier.LOCAL_FAST for tier in tiers) / len(tiers)
     assert local_share == pytest.approx(routing.target_local_share, abs=0.02)
@@ -66,5 +66,5 @@ def test_another_target_gives_another_share(tmp_path: Path, target: float) -> No
     path = tmp_path / "gateway.yaml"
     path.write_text(text.replace(stated, f"  target_local_share: {target}\n  fast_share: 0\n"), encoding="utf-8")
     settings = loaded(path, {})
-    tiers = tiers_of(FleetSnapshot(assembly.candidates(settings), {}), assembly.routing_policy(settings), Domain.MATH)
+    tiers = tiers_of(FleetSnapshot(policies.candidates(settings), {}), policies.routing_policy(settings), Domain.MATH)
     assert sum(tier.is_local for tier in tiers) / len(tiers) == pytest.approx(target, abs=0.02)
