@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
+from deployments.logs import log_with_serve
 from serve_app.assembly import parts
 from serve_app.contracts.upstream import Upstream, UpstreamCall
 from serve_app.settings.load import LoadedSettings
@@ -12,6 +13,7 @@ class CloudProxy:
     """Implements the Upstream port. The provider's secret is read here and nowhere else."""
 
     def __init__(self, loaded: LoadedSettings, provider_id: str) -> None:
+        log_with_serve()
         self._upstream = parts.provider(loaded, provider_id)
 
     @asynccontextmanager
@@ -26,9 +28,14 @@ class CloudProxy:
         return await self._upstream.complete(call)
 
     async def stream(self, call: UpstreamCall) -> AsyncGenerator[Sequence[bytes], None]:
+        """A stream without anything still gets a batch: Ray 2.60 cannot tell one with no message from a failure."""
+        is_empty = True
         async with aclosing(self._upstream.stream(call)) as batches:
             async for batch in batches:
+                is_empty = False
                 yield batch
+        if is_empty:
+            yield ()
 
     async def embed(self, call: UpstreamCall) -> bytes:
         return await self._upstream.embed(call)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from deployments.logs import log_with_serve
 from serve_app.assembly.shared import SharedState
 from serve_app.contracts.allowance import Balance, Order
 from serve_app.contracts.attempt import Attempt
@@ -16,6 +17,7 @@ class Ledger:
 
     async def __init__(self, loaded: LoadedSettings) -> None:  # type: ignore[misc]  # Serve awaits it
         """Serve asks a replica nothing, and calls it healthy no sooner, than this has returned."""
+        log_with_serve()
         self._state = SharedState(loaded)
         # What Serve awaits after the last request. As a method of the class, Python would call it as well, and never
         # await it.

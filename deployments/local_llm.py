@@ -14,6 +14,7 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
+from deployments.logs import log_with_serve
 from serve_app.contracts.upstream import UpstreamCall
 from serve_app.contracts.vocabulary import LOCAL
 from serve_app.errors import UpstreamBroken, UpstreamRefused, UpstreamRejectedRequest
@@ -31,6 +32,7 @@ class LocalLLM(LLMServer):
         self, llm_config: LLMConfig, *, folder: Path, manifest: Path
     ) -> None:
         """Raises ModelRejected, and so never becomes healthy, when the weights are not those of the manifest."""
+        log_with_serve()
         await asyncio.to_thread(verify_model, folder, manifest)
         await super().__init__(llm_config)
         await self._warm_up(llm_config.model_id)

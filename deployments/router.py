@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from deployments.cloud_proxy import CloudProxy
 from deployments.draining import is_draining
 from deployments.handles import HandleUpstream, ReservingUpstream
+from deployments.logs import log_with_serve
 from deployments.shared_handles import (
     HandleAllowances,
     HandleBreakerBoard,
@@ -43,6 +44,7 @@ class Router:
         ledger: DeploymentHandle[Any] | None,
     ) -> None:
         """`models` by upstream id, `proxies` by provider id; None and absent providers run in this process."""
+        log_with_serve()
         self._loaded = loaded
         self._metrics = Metrics()
         self._classifier: Classifier = (

@@ -48,6 +48,10 @@ class GatewayError(Exception):
     param: str | None = None
     retry_after_s: float | None = None
 
+    def __str__(self) -> str:
+        """The code alone: tracebacks end in logs, and an upstream's own words, which may quote a prompt, must not."""
+        return self.code
+
     @property
     def public_message(self) -> str:
         return "The gateway failed to handle this request."

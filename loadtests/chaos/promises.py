@@ -37,8 +37,9 @@ def answers_or_typed_errors(
 ) -> list[Violation]:
     """Every request whose client stayed gets a whole answer, or an error of OpenAI's shape with a contracted status.
 
-    `killed_at_s`: when ingress replicas were killed. A stream that had begun in one of them cannot be told so in its
-    own words any more: there, and only there, a cut connection is an end.
+    `killed_at_s`: when ingress replicas were killed. Of what ran in one of them a stream that had begun cannot be told
+    so in its own words any more, and HAProxy closes a client's connection without a word where it had already served a
+    request on it: there, and only there, a cut connection is an end. The report counts them.
     """
     found = []
     for record in records:
@@ -52,7 +53,7 @@ def answers_or_typed_errors(
 
 def _untyped(record: Record, statuses: frozenset[int], killed_at_s: Sequence[float]) -> str | None:
     if record.cut is not None:
-        if record.status == 200 and record.plan.is_stream and was_running_at(record, killed_at_s):
+        if was_running_at(record, killed_at_s):
             return None
         return f"the connection was cut: {record.cut} (status {record.status})"
     if record.problem is not None:

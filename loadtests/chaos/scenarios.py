@@ -149,7 +149,9 @@ def _clients() -> tuple[Scenario, ...]:
 def _mishaps() -> tuple[Scenario, ...]:
     """Calls take a while under these, so that a mishap meets some that run."""
     flowing = {name: well(name, tokens_per_s=40.0, ttft_ms=50.0) for name in CLOUDS}
-    died = Allowances(frozenset({ABANDONED, CANCELLED}), frozenset({"upstream_broken", "upstream_unreachable"}))
+    died = Allowances(
+        frozenset({ABANDONED, CANCELLED}), frozenset({"upstream_broken", "upstream_unreachable", "upstream_timed_out"})
+    )
     uncalled = {
         Mishap.ROUTER_KILLED: died,
         Mishap.PROXY_KILLED: died,

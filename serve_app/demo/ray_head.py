@@ -106,6 +106,8 @@ def ray_environment(instance: Instance, ports: Ports, base: Mapping[str, str]) -
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.edge.middlewares",
+        # Not 1000 lines at a time: whoever looks for a warning looks now.
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         # A router that is replaced stays reachable for so long, until HAProxy has its successor: 30 s by default.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",

@@ -43,6 +43,15 @@ class NoMoney(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Won(Generic[Answer]):
+    """An answer and whose it is."""
+
+    answer: Answer
+    candidate: Candidate
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class SlotWait:
     """How long an attempt may wait for its upstream to have room, in seconds, and for it to start where it is down."""
 
@@ -58,6 +67,9 @@ class Patience:
     local_wait_s: float
     hedging: HedgePolicy
     hedges: HedgeBudget
+
+
+Running = set[asyncio.Task[Won[Answer] | None]]
 
 
 class Walk(Generic[Answer]):
@@ -87,14 +99,18 @@ class Walk(Generic[Answer]):
     async def go(self) -> Answer:
         """Raises what is the caller's to know: a rejection, the deadline, or that nobody could serve."""
         self._patience.hedges.saw_request()
+        won = await self._first() or await self._ask_once_more()
+        if won is None:
+            raise self._give_up()
+        self._trail.turn_to(won.candidate, won.reason)
+        return won.answer
+
+    async def _first(self) -> Won[Answer] | None:
         while (candidate := await self._next()) is not None:
-            answer = await self._ask(candidate)
-            if answer is not None:
-                return answer
-        answer = await self._ask_once_more()
-        if answer is not None:
-            return answer
-        raise self._give_up()
+            won = await self._ask(candidate)
+            if won is not None:
+                return won
+        return None
 
     async def _next(self) -> Candidate | None:
         """The next candidate whose usual time still fits and whose circuit lets a call through."""
@@ -113,7 +129,7 @@ class Walk(Generic[Answer]):
         usual_s = self._fleet.usual_s(candidate, is_streaming=self._prepared.call.is_streaming)
         return after_s + usual_s < self._prepared.deadline.remaining_s()
 
-    async def _ask(self, candidate: Candidate) -> Answer | None:
+    async def _ask(self, candidate: Candidate) -> Won[Answer] | None:
         latency = self._fleet.latency(candidate.upstream.id, is_streaming=self._prepared.call.is_streaming)
         hedge_after_s = delay_s(self._patience.hedging, latency) if self._left else None
         if hedge_after_s is None:
@@ -138,7 +154,7 @@ class Walk(Generic[Answer]):
             return SlotWait(min(self._patience.local_wait_s, remaining_s), waits_for_start=True)
         return SlotWait(remaining_s, waits_for_start=False)
 
-    async def _try(self, candidate: Candidate, reason: Reason, wait: SlotWait) -> Answer | None:
+    async def _try(self, candidate: Candidate, reason: Reason, wait: SlotWait) -> Won[Answer] | None:
         """None when the next candidate may be tried. Whatever happened is told to the fleet."""
         upstream_id = candidate.upstream.id
         self._trail.turn_to(candidate, reason)
@@ -164,8 +180,7 @@ class Walk(Generic[Answer]):
         except BaseException:
             self._fleet.not_called(upstream_id)
             raise
-        self._trail.turn_to(candidate, reason)
-        return answer
+        return Won(answer, candidate, reason)
 
     def _failed(self, candidate: Candidate, error: UpstreamFailed) -> None:
         self._failures.append(error)
@@ -181,21 +196,21 @@ class Walk(Generic[Answer]):
             error.detail,
         )
 
-    async def _race(self, candidate: Candidate, hedge_after_s: float) -> Answer | None:
+    async def _race(self, candidate: Candidate, hedge_after_s: float) -> Won[Answer] | None:
         """The candidate, and one more beside it when it is slower than usual: the first answer wins."""
         own = self._try(candidate, self._reason(candidate), self._wait(candidate))
         running = {asyncio.create_task(own)}
-        answer = None
+        won = None
         try:
             done, _ = await asyncio.wait(running, timeout=hedge_after_s)
             other = None if done else self._take_hedge()
             if other is not None:
                 beside = self._try(other, Reason.HEDGED, SlotWait(0.0, waits_for_start=False))
                 running.add(asyncio.create_task(beside))
-            answer = await self._first_answer(running)
+            won = await self._first_answer(running)
         finally:
-            await self._end(running, answer)
-        return answer
+            await self._end(running, won)
+        return won
 
     def _take_hedge(self) -> Candidate | None:
         """Only somebody who is surely there, and only while few requests are hedged."""
@@ -209,18 +224,18 @@ class Walk(Generic[Answer]):
                 return candidate
         return None
 
-    async def _first_answer(self, running: set[asyncio.Task[Answer | None]]) -> Answer | None:
+    async def _first_answer(self, running: Running[Answer]) -> Won[Answer] | None:
         """Takes what has ended out of `running`, up to the first answer."""
         while running:
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in [task for task in running if task.done()]:
                 running.discard(task)
-                answer = task.result()
-                if answer is not None:
-                    return answer
+                won = task.result()
+                if won is not None:
+                    return won
         return None
 
-    async def _end(self, running: set[asyncio.Task[Answer | None]], answer: Answer | None) -> None:
+    async def _end(self, running: Running[Answer], won: Won[Answer] | None) -> None:
         """Gone through with also when the caller leaves meanwhile; then nobody takes the answer any more."""
         if not running:
             return
@@ -229,30 +244,30 @@ class Walk(Generic[Answer]):
             await asyncio.shield(ending)
         except asyncio.CancelledError:
             await asyncio.wait((ending,))
-            if answer is not None:
-                await self._discard(answer)
+            if won is not None:
+                await self._discard(won.answer)
             raise
 
-    async def _call_off(self, running: set[asyncio.Task[Answer | None]]) -> None:
+    async def _call_off(self, running: Running[Answer]) -> None:
         for task in running:
             task.cancel()
         await asyncio.wait(running)
         for task in running:
             # An error of the one that lost is taken here: asyncio would log it, with a text that may be private.
-            if not task.cancelled() and task.exception() is None and (answer := task.result()) is not None:
-                await self._discard(answer)
+            if not task.cancelled() and task.exception() is None and (late := task.result()) is not None:
+                await self._discard(late.answer)
 
-    async def _ask_once_more(self) -> Answer | None:
+    async def _ask_once_more(self) -> Won[Answer] | None:
         """Nobody is left: whoever had no room is waited for, then whoever may do better on a second call is called."""
         for candidate in self._may_wait[:1]:
-            answer = await self._again(candidate, after_s=0.0)
-            if answer is not None:
-                return answer
+            won = await self._again(candidate, after_s=0.0)
+            if won is not None:
+                return won
         for wait_s, candidate in sorted(self._may_retry, key=lambda pair: pair[0])[:1]:
             return await self._again(candidate, after_s=wait_s)
         return None
 
-    async def _again(self, candidate: Candidate, *, after_s: float) -> Answer | None:
+    async def _again(self, candidate: Candidate, *, after_s: float) -> Won[Answer] | None:
         if not self._is_time_for(candidate, after_s):
             return None
         await asyncio.sleep(after_s)

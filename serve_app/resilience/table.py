@@ -150,7 +150,9 @@ TABLE: tuple[Row, ...] = (
         "prompt too long for it (context_length_exceeded)", UpstreamRefused, _NEXT_ANSWERED, "context_length_exceeded"
     ),
     _row("offers no embeddings", UpstreamRefused, _NEXT, "no_embeddings"),
-    _row("401, 403: key refused", UpstreamRefused, _NEXT_TRIPS, statuses=frozenset({401, 403})),
+    _row("401: key refused", UpstreamRefused, _NEXT_TRIPS, statuses=frozenset({401})),
+    # Some providers answer moderated prompts so: one caller's words must not close an upstream to everybody.
+    _row("403: forbidden", UpstreamRefused, _NEXT, statuses=frozenset({403})),
     _refusal("402: payment required", _NEXT_UNPAID, 402),
     _row("404", UpstreamRefused, _NEXT, statuses=frozenset({404})),
     _refusal("408: timed out there", _AGAIN_COUNTS, 408),

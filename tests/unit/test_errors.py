@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -139,3 +140,10 @@ def test_a_detail_that_is_not_one_word_is_not_kept(text: str) -> None:
     error = UpstreamBroken("gpt-5", text)
     assert error.detail == "unnamed"
     assert text == "" or text not in repr(error)
+
+
+@pytest.mark.parametrize("cls", TREE)
+def test_a_traceback_tells_the_code_and_none_of_the_words(cls: type[GatewayError]) -> None:
+    error = instance_of(cls)
+    assert str(error) == error.code
+    assert "The prompt is too long." not in "".join(traceback.format_exception(error))

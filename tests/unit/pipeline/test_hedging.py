@@ -172,16 +172,20 @@ async def test_a_rejection_by_one_of_two_is_surfaced_and_the_other_is_cancelled(
 
 
 @BOTH_WAYS
-async def test_of_two_that_answer_at_the_same_moment_one_goes_on_and_the_other_is_closed(is_streaming: bool) -> None:
-    """Both wait for the same event, so that both have ended when the race looks again."""
+@pytest.mark.parametrize("turn", range(8))
+async def test_of_two_that_answer_at_the_same_moment_one_goes_on_and_the_other_is_closed(
+    is_streaming: bool, turn: int
+) -> None:
+    """Both have ended when the race looks again. Whose answer it takes is chance, whose it tells is not."""
     upstreams = {name: _Released(whole(is_streaming, name)) for name in ("u0", "u1")}
     bench = Bench(upstreams, tuple(candidate_of(name) for name in upstreams), hedging=ALWAYS)
     bench.has_seen("u0", 0.02)
     request = asyncio.create_task(ask(bench, is_streaming=is_streaming))
     await upstreams["u1"].has_begun.wait()
-    for one in upstreams.values():
+    for one in list(upstreams.values())[:: -1 if turn % 2 else 1]:
         one.may_answer.set()
-    received, _ = await request
+    received, reason = await request
+    assert (reason is Reason.HEDGED) is (received == list(whole(is_streaming, "u1")))
     assert received in (list(whole(is_streaming, "u0")), list(whole(is_streaming, "u1")))
     outcomes = sorted(outcome for _, outcome in bench.told())
     assert outcomes == [Outcome.CANCELLED if is_streaming else Outcome.COMPLETED, Outcome.COMPLETED]

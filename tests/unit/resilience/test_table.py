@@ -71,7 +71,8 @@ STATED: dict[str, tuple[GatewayError, Verdict]] = {
         Verdict(Action.FAIL_OVER, is_success=True),
     ),
     "offers no embeddings": (UpstreamRefused("a", "no_embeddings"), NEXT),
-    "401, 403: key refused": (refused(401), NEXT_TRIPS),
+    "401: key refused": (refused(401), NEXT_TRIPS),
+    "403: forbidden": (refused(403), NEXT),
     "402: payment required": (refused(402), UNPAID),
     "404": (refused(404), NEXT),
     "408: timed out there": (refused(408), AGAIN_COUNTS),
@@ -165,7 +166,7 @@ def test_an_announcement_is_bounded(announced_s: float, opens_for_s: float) -> N
 def test_every_status_has_a_verdict(status: int | None) -> None:
     verdict = judge(UpstreamRefused("a", "x", None, status), CLOUD)
     assert verdict.action is not Action.SURFACE
-    is_callers = status is not None and 400 <= status < 500 and status not in {401, 402, 403, 408, 429}
+    is_callers = status is not None and 400 <= status < 500 and status not in {401, 402, 408, 429}
     assert verdict.counts is not is_callers
 
 

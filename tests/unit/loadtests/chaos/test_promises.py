@@ -104,15 +104,14 @@ def test_who_left_is_owed_nothing() -> None:
     assert not promises.answers_or_typed_errors([a_record(left_s=100.2, is_done=False, status=None)])
 
 
-def test_a_cut_stream_is_an_end_only_where_its_ingress_was_killed_under_it() -> None:
+def test_a_cut_is_an_end_only_where_its_ingress_was_killed_under_it() -> None:
     cut = a_record(cut="ClientPayloadError", is_done=False, finish_reason=None)
     assert not promises.answers_or_typed_errors([cut], killed_at_s=[100.5])
     assert promises.answers_or_typed_errors([cut], killed_at_s=[99.0])
     assert promises.answers_or_typed_errors([cut])
-    headless = replace(cut, status=None)
-    assert promises.answers_or_typed_errors([headless], killed_at_s=[100.5])
-    plain = replace(cut, plan=a_plan(is_stream=False))
-    assert promises.answers_or_typed_errors([plain], killed_at_s=[100.5])
+    headless = replace(cut, status=None, plan=a_plan(is_stream=False))
+    assert not promises.answers_or_typed_errors([headless], killed_at_s=[100.5])
+    assert promises.answers_or_typed_errors([headless], killed_at_s=[99.0])
 
 
 @pytest.mark.parametrize("value", [None, "", "soon", "0", "1.5"])
