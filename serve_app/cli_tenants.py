@@ -44,6 +44,9 @@ def create(  # noqa: PLR0913 - one parameter an option
     max_concurrent: Annotated[int | None, typer.Option(min=1, help="Requests at once; no limit if not given.")] = None,
     day_usd: Usd = None,
     month_usd: Usd = None,
+    deadline_s: Annotated[
+        float | None, typer.Option(min=0.001, help="Of requests that name none; their tier's if not given.")
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Make a tenant and print its key, which is shown this once.
@@ -60,6 +63,7 @@ def create(  # noqa: PLR0913 - one parameter an option
                 priority,
                 Quota(requests, tokens, window_s, max_concurrent),
                 Budget(day_usd, month_usd),
+                deadline_s,
             )
         )
     _show_key(tenant_id, key)
@@ -152,6 +156,7 @@ def _record(held: StoredTenant) -> dict[str, Any]:
         "max_concurrent": tenant.quota.max_concurrent,
         "day_usd": tenant.budget.day_usd,
         "month_usd": tenant.budget.month_usd,
+        "deadline_s": tenant.deadline_s,
     }
 
 

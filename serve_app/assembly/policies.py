@@ -112,4 +112,5 @@ def tenant(tenant_id: str, settings: TenantSettings) -> Tenant:
         priority=settings.priority,
         quota=Quota(quota.requests_per_window, quota.tokens_per_window, quota.window_s, quota.max_concurrent),
         budget=budget(settings.budget),
+        deadline_s=settings.deadline_s,
     )

@@ -30,7 +30,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """`default_data_class` holds where a request names none."""
+    """`default_data_class` holds where a request names none, and so does `deadline_s`; without one, its tier's holds."""
 
     id: str
     allowed_tiers: frozenset[Tier]
@@ -39,6 +39,7 @@ class Tenant:
     priority: Priority = Priority.NORMAL
     quota: Quota = field(default=Quota())
     budget: Budget = field(default=Budget())
+    deadline_s: float | None = None
 
 
 StoredKey = tuple[bytes, float | None, Tenant]

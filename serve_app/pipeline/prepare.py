@@ -68,7 +68,7 @@ class Preparation:
             raise self._refused(outcome, envelope.tenant, wanted)
         self._check_wish(facts, outcome)
         trail.decision = outcome
-        deadline_s = outcome.chosen.deadline_s if envelope.deadline_s is None else self._longest_s(envelope)
+        deadline_s = outcome.chosen.deadline_s if _asked_s(envelope) is None else self._longest_s(envelope)
         deadline = Deadline(envelope.arrived_at + deadline_s)
         return Prepared(call, envelope.tenant, facts, outcome, deadline, envelope.traceparent)
 
@@ -118,8 +118,8 @@ class Preparation:
         )
 
     def _longest_s(self, envelope: Envelope) -> float:
-        """What the caller asked for, and no more than the most patient tier allows."""
-        return min(envelope.deadline_s or self._max_deadline_s, self._max_deadline_s)
+        """What was asked for, and no more than the most patient tier allows."""
+        return min(_asked_s(envelope) or self._max_deadline_s, self._max_deadline_s)
 
     def _check_wish(self, facts: RequestFacts, decision: Decision) -> None:
         """A wished tier that residency forbids is refused, not quietly exchanged for another."""
@@ -128,3 +128,8 @@ class Preparation:
         places = {c.upstream.place for c in self._fleet.candidates if c.tier is facts.wanted_tier}
         if places and not places & facts.allowed_places:
             raise PolicyRefusal("residency_forbidden", "The data class forbids the tier that was asked for.")
+
+
+def _asked_s(envelope: Envelope) -> float | None:
+    """The request's own word holds, then its tenant's; None leaves it to the tier."""
+    return envelope.tenant.deadline_s if envelope.deadline_s is None else envelope.deadline_s

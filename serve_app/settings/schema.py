@@ -293,6 +293,7 @@ class TenantSettings(StrictModel):
     priority: Priority = Priority.NORMAL
     quota: QuotaSettings = QuotaSettings()
     budget: BudgetSettings = BudgetSettings()
+    deadline_s: Seconds | None = None
 
 
 class GatewaySettings(StrictModel):

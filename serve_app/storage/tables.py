@@ -54,6 +54,7 @@ tenants = sa.Table(
     sa.Column("quota_max_concurrent", sa.BigInteger),
     sa.Column("budget_day_usd", sa.Double),
     sa.Column("budget_month_usd", sa.Double),
+    sa.Column("deadline_s", sa.Double),
     sa.Column("is_disabled", sa.Boolean, nullable=False),
     sa.Column("created_at_unix_s", sa.Double, nullable=False),
 )

@@ -171,6 +171,7 @@ class SqlTenants:
             "quota_max_concurrent": tenant.quota.max_concurrent,
             "budget_day_usd": tenant.budget.day_usd,
             "budget_month_usd": tenant.budget.month_usd,
+            "deadline_s": tenant.deadline_s,
             "is_disabled": False,
             "created_at_unix_s": self._wall_clock(),
         }
@@ -195,4 +196,5 @@ def _tenant(row: Mapping[Any, Any]) -> Tenant:
             max_concurrent=row["quota_max_concurrent"],
         ),
         budget=Budget(day_usd=row["budget_day_usd"], month_usd=row["budget_month_usd"]),
+        deadline_s=row["deadline_s"],
     )

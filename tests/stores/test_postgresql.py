@@ -351,6 +351,7 @@ ACME = Tenant(
     Priority.HIGH,
     Quota(10, 20_000, 30.0, 4),
     Budget(1.1, 22.2),
+    33.3,
 )
 GLOBEX = Tenant("globex", frozenset(Tier), frozenset({Place("local")}), DataClass.PUBLIC)
 

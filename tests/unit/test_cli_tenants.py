@@ -69,7 +69,7 @@ def test_every_limit_can_be_given(config: Path) -> None:
         config,
         *("--tier", "LOCAL_FAST", "--tier", "CLOUD_FALLBACK", "--data-class", "public", "--priority", "low"),
         *("--requests", 10, "--tokens", 2000, "--window-s", 30, "--max-concurrent", 4),
-        *("--day-usd", 1.5, "--month-usd", 20),
+        *("--day-usd", 1.5, "--month-usd", 20, "--deadline-s", 45),
     )
     ((_, _, tenant),) = entries(config)
     assert tenant == Tenant(
@@ -80,6 +80,7 @@ def test_every_limit_can_be_given(config: Path) -> None:
         Priority.LOW,
         Quota(10, 2000, 30.0, 4),
         Budget(1.5, 20.0),
+        45.0,
     )
 
 

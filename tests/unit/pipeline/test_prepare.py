@@ -98,6 +98,16 @@ async def test_the_deadline_is_the_tiers_or_the_callers_within_the_most_patient_
     assert prepared.deadline.remaining_s() == pytest.approx(left_s, abs=0.2)
 
 
+@pytest.mark.parametrize(
+    ("tenants_s", "callers_s", "left_s"), [(1.0, None, 1.0), (1.0, 4.0, 4.0), (4.0, 1.0, 1.0), (2000.0, None, 9.0)]
+)
+async def test_the_tenants_deadline_holds_where_the_caller_names_none(
+    tenants_s: float, callers_s: float | None, left_s: float
+) -> None:
+    prepared = await Scene(0.9, replace(a_tenant(), deadline_s=tenants_s)).prepare(deadline_s=callers_s)
+    assert prepared.deadline.remaining_s() == pytest.approx(left_s, abs=0.2)
+
+
 async def test_a_deadline_counts_from_the_arrival() -> None:
     error = await Scene().refused(deadline_s=1.0, arrived_at=time.monotonic() - 1.5)
     assert isinstance(error, DeadlineExceeded)
