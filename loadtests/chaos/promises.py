@@ -10,6 +10,7 @@ from loadtests.chaos.script import Script
 
 DEADLINE_GRACE_S = 1.0
 STOP_WITHIN_S = 1.0
+NOTICED_WITHIN_S = 0.25
 ERROR_TYPES = frozenset({"caller_error", "policy_refusal", "capacity", "upstream_error", "gateway_error"})
 STATUSES = frozenset({200, 400, 401, 403, 404, 405, 409, 413, 429, 502, 503, 504})
 """The contract's."""
@@ -80,7 +81,8 @@ def _misshapen(error: object) -> str | None:
 
 
 def was_running_at(record: Record, moments_s: Sequence[float]) -> bool:
-    return any(record.started_s <= moment_s <= record.ended_s for moment_s in moments_s)
+    """Also what was sent within NOTICED_WITHIN_S after it: until HAProxy notices, it hands requests to the dead."""
+    return any(record.started_s - NOTICED_WITHIN_S <= moment_s <= record.ended_s for moment_s in moments_s)
 
 
 def tells_when_to_come_back(records: Iterable[Record]) -> list[Violation]:
