@@ -7,4 +7,5 @@ from serve_app.http_api.edge import Edge
 
 
 def middlewares() -> list[Middleware]:
-    return [Middleware(Edge), Middleware(DrainingWatch)]
+    """Inner ones first, as Serve applies them: the watch must hear Serve's own words, before the edge rewords them."""
+    return [Middleware(DrainingWatch), Middleware(Edge)]

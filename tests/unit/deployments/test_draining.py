@@ -1,9 +1,10 @@
 """A replica that Serve is about to stop says so to whoever asks whether it is ready."""
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.draining import DrainingWatch, is_draining
+from deployments.edge import middlewares
 
 
 class Replica:
@@ -21,7 +22,7 @@ class Replica:
             status, text = self.status, self.text
         else:
             self.known.append(is_draining())
-        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
         await send({"type": "http.response.body", "body": text, "more_body": False})
 
 
@@ -64,3 +65,19 @@ async def test_no_other_request_pays_for_it() -> None:
     replica = Replica(503, b"DRAINING")
     await ask(replica, "/v1/chat/completions")
     assert replica.health_checks == []
+
+
+async def test_inside_the_edge_the_watch_hears_serves_own_words() -> None:
+    """Put together as Serve does it: each layer around those before it."""
+    replica = Replica(503, b"DRAINING")
+    app: ASGIApp = replica
+    for layer in middlewares():
+        app = layer.cls(app, *layer.args, **layer.kwargs)
+
+    async def never() -> Message:
+        raise AssertionError("nothing of the request is read")
+
+    async def ignore(message: Message) -> None: ...
+
+    await app({"type": "http", "method": "GET", "path": "/readyz", "headers": []}, never, ignore)
+    assert replica.known == [True]
