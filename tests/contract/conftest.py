@@ -1,7 +1,5 @@
 """The targets of the contract: the application in this process, and the running graph."""
 
-import re
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,6 +8,7 @@ import httpx
 import openai
 import pytest
 
+from tests.fakes.circuits import close_circuits
 from tests.fakes.in_process import KEY, Providers, demo_settings, serving
 from tests.fakes.processes import TLS, RunningSimulator
 from tests.fakes.targets import Target
@@ -18,7 +17,6 @@ TARGETS = ("in_process", "running_graph")
 """A target's name is that of the session fixture that gives it."""
 
 TIMEOUT_S = 60.0
-CLOSED_WITHIN_S = 30.0
 
 TargetT = TypeVar("TargetT", bound=Target)
 
@@ -62,31 +60,12 @@ def rig(in_process: InProcess) -> Iterator[InProcess]:
 def _well(target: TargetT, *simulators: RunningSimulator) -> Iterator[TargetT]:
     for each in simulators:
         each.reset()
-    _close_circuits(target)
+    close_circuits(target.url, target.key)
     for each in simulators:
         each.reset()
     yield target
     for each in simulators:
         each.reset()
-
-
-def _close_circuits(target: Target) -> None:
-    """What an earlier test broke would keep this one's calls away: a success closes each open circuit."""
-    headers = {"authorization": f"Bearer {target.key}"}
-    ends_at = time.monotonic() + CLOSED_WITHIN_S
-    while open_models := _models_with_open_circuits(target):
-        if time.monotonic() > ends_at:
-            raise AssertionError(f"circuits stay open: {open_models}")
-        for model in open_models:
-            body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
-            httpx.post(f"{target.url}/v1/chat/completions", json=body, headers=headers, timeout=TIMEOUT_S, verify=TLS)
-        time.sleep(0.1)
-
-
-def _models_with_open_circuits(target: Target) -> list[str]:
-    """By upstream id, which is a model's name too."""
-    metrics = httpx.get(f"{target.url}/metrics", verify=TLS).text
-    return re.findall(r'^upcoach_upstream_circuit_open\{upstream="([^"]+)"\} (?!0\.0$)', metrics, re.MULTILINE)
 
 
 def client_of(target: Target) -> openai.OpenAI:
