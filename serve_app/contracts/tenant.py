@@ -30,7 +30,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """`default_data_class` holds where a request names none, and so does `deadline_s`; without one, its tier's holds."""
+    """`default_data_class` and `deadline_s` hold where a request names none; without a deadline, its tier's holds."""
 
     id: str
     allowed_tiers: frozenset[Tier]
