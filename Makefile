@@ -6,7 +6,7 @@ PYTHON ?= $(shell for name in python3.12 python3.11 python3; do \
 DEMO = $(PYTHON) -m serve_app.demo
 BIN = .venv/bin
 SEED ?= 1
-MINUTES ?= 30
+MINUTES ?= 45
 UV = .local/uv/bin/uv
 LOCK = $(UV) pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package torch
 

@@ -32,7 +32,8 @@ LIMIT_MB_PER_H = 5.0
 SAMPLE_EVERY_S = 10.0
 TELL_EVERY_S = 60.0
 BATCH_S = 10.0
-WARM_UP_SHARE, MOST_WARM_UP_S = 1 / 6, 300.0
+WARM_UP_SHARE, MOST_WARM_UP_S = 1 / 3, 900.0
+"""Bounded windows, pools and caches take a quarter of an hour to fill, in which a Router gains 6 MB."""
 
 _MODELS = {"cloud": 6.0, PRIMARY: 1.0, SPECIALIST: 1.0, FALLBACK: 1.0, "auto": 1.0}
 _MIX = Mix(_MODELS, confidential_share=0.03, manner_share=0.0)
@@ -87,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: python -m loadtests.chaos.soak --out .local/soak --minutes 30",
     )
     parser.add_argument("--out", type=Path, required=True, help="gets soak.json, memory.csv and the gateway's logs")
-    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument(
+        "--minutes", type=float, default=45.0, help="the first third, at most 15, is warm-up (default: 45)"
+    )
     parser.add_argument("--rate", type=float, default=10.0, help="requests a second (default: 10)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--embedded", action="store_true", help="the embedded stores instead of Redis and PostgreSQL")

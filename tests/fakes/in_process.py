@@ -20,6 +20,7 @@ from serve_app.settings.load import LoadedSettings, load_settings
 from serve_app.telemetry.metrics import Metrics
 from serve_app.upstreams.openai_http import Endpoint, OpenAIHttpUpstream
 from tests.fakes.processes import ROOT, RunningSimulator, free_port
+from tests.fakes.running_graph import QUICK_BREAKER
 
 KEY = "uc-test-key"
 
@@ -42,6 +43,7 @@ def demo_settings(folder: Path, providers: Providers, **changes: object) -> Load
     raw["tenants"]["demo"]["key"] = {"file": str(folder / "key")}
     raw["providers"]["openai"]["api_key"] = {"file": str(folder / "absent")}
     raw["state_folder"] = str(folder / "state")
+    raw["resilience"] = {"breaker": QUICK_BREAKER}
     for section, values in changes.items():
         raw[section] = {**raw.get(section, {}), **values} if isinstance(values, Mapping) else values
     path = folder / "gateway.yaml"

@@ -15,6 +15,8 @@ from tests.fakes.processes import ROOT, RunningSimulator, free_port, simulator
 
 UP_LIMIT_S = 600
 DOWN_LIMIT_S = 120
+QUICK_BREAKER = {"open_for_s": 0.2, "max_open_for_s": 1.0}
+"""Tests break upstreams all the time, and the next one wants them back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ def _configure(home: Path, cloud: RunningSimulator, fallback: RunningSimulator) 
     gateway["providers"]["simulator-fallback"]["base_url"] = f"{fallback.url}/v1"
     gateway["providers"]["openai"]["api_key"] = {"file": str(home / "absent")}
     gateway["state_folder"] = str(home / "state")
+    gateway["resilience"] = {"breaker": QUICK_BREAKER}
     gateway["tenants"]["demo"]["key"] = {"file": str(home / "demo.key")}
     local = gateway["upstreams"]["smollm2"]["local"]
     local["manifest"] = str(ROOT / "configs" / local["manifest"])
