@@ -212,9 +212,7 @@ class _Worker:
             async with asyncio.timeout(self._time_limit_s), self._turn:
                 if self._running is not None:
                     await asyncio.wait({self._running})
-                loop = asyncio.get_running_loop()
-                future = self._running = loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
-                future.add_done_callback(_look_at)
+                future = self._running = self._begin(lambda: work(*args, **kwargs))
                 return await asyncio.shield(future)
         except TimeoutError:
             log.warning("the ledger's database did not answer within %.1f s", self._time_limit_s)
@@ -222,6 +220,15 @@ class _Worker:
             log.warning("the ledger's database failed: %s", _name_of(error))
         # Not chained: what a driver says may quote addresses and rows, and this error leaves the process.
         raise SharedStateUnavailable(self._RETRY_S)
+
+    def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except RuntimeError:
+            # The interpreter is ending, and takes no work for threads any more.
+            raise SharedStateUnavailable(self._RETRY_S) from None
+        future.add_done_callback(_look_at)
+        return future
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -55,14 +55,16 @@ def test_what_is_no_json_object_is_refused_with_its_reason(raw: bytes, sentence:
 @pytest.mark.parametrize("max_depth", [1, 2, 64])
 def test_the_depth_limit_is_exact(max_depth: int) -> None:
     read_body(nested(max_depth), max_depth)
-    with pytest.raises(InvalidRequest, match=f"more than {max_depth} levels"):
+    with pytest.raises(InvalidRequest) as caught:
         read_body(nested(max_depth + 1), max_depth)
+    assert f"more than {max_depth} levels" in caught.value.public_message
 
 
 @pytest.mark.parametrize("depth", [1100, 200_000])
 def test_nesting_past_what_the_json_reader_takes_has_the_same_sentence(depth: int) -> None:
-    with pytest.raises(InvalidRequest, match="more than 64 levels"):
+    with pytest.raises(InvalidRequest) as caught:
         read_body(nested(depth))
+    assert "more than 64 levels" in caught.value.public_message
 
 
 def test_brackets_in_a_prompt_are_no_depth() -> None:
