@@ -59,7 +59,9 @@ def _untyped(record: Record, statuses: frozenset[int], killed_at_s: Sequence[flo
         return f"the connection was cut: {record.cut} (status {record.status})"
     if record.problem is not None:
         return f"status {record.status}: {record.problem}"
-    if record.status not in statuses:
+    # HAProxy speaks for a router that died: to the caller that is a defect of the gateway, told in its own words.
+    is_of_the_dead = record.status == 500 and was_running_at(record, killed_at_s)
+    if record.status not in statuses and not is_of_the_dead:
         return f"status {record.status}, code {record.error_code}"
     if record.error is not None:
         return _misshapen(record.error)
