@@ -17,6 +17,10 @@ class LimitPassed(Exception):
 async def within(deadline: Deadline, limit_s: float = math.inf) -> AsyncIterator[None]:
     """Raises DeadlineExceeded when the deadline ends the block, LimitPassed when the limit does."""
     remaining_s = deadline.remaining_s()
+    # A timer strikes only where the block waits: what is always ready would pass its deadline unseen.
+    deadline.check()
+    if limit_s <= 0.0:
+        raise LimitPassed
     try:
         async with asyncio.timeout(min(remaining_s, limit_s)):
             yield
